@@ -1,0 +1,87 @@
+# One entry for everything: `make` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The machine: this one, or another by ssh with INVENTORY=inventory/vm.yml.
+INVENTORY ?= inventory/localhost.yml
+# Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
+ARGS ?=
+# CSV that `make model` trains on.
+DATA ?= data/tweet_emotions.csv
+# `make status FORMAT=json`; lines and following of `make logs LINES=100 FOLLOW=1`.
+FORMAT ?= table
+LINES ?= 20
+FOLLOW ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
+# A password is asked for only where sudo wants one.
+BECOME := $(shell [ "$$(id -u)" = 0 ] || [ -z "$(LOCAL)" ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
+PLAYBOOK = $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME) $(ARGS)
+# One command on the machine, its output as it is.
+ONE = $(BIN)/ansible all -i $(INVENTORY) $(BECOME) $(ARGS) --become -m ansible.builtin.command
+
+##@ The stack
+
+start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
+	$(PLAYBOOK) playbooks/site.yml
+
+stop-project: $(VENV)/controller ## Stop it and keep everything
+	$(PLAYBOOK) playbooks/stop.yml
+
+test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host and behaviour tests
+	@INVENTORY=$(INVENTORY) ARGS='$(ARGS)' tests/run_all.sh
+
+status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
+	@$(ONE) -a '{{ stack_dir }}/bin/stack-status $(if $(filter json,$(FORMAT)),--json)' | sed 1d
+
+logs: $(VENV)/controller ## Last lines of every container and the access log (LINES=20, FOLLOW=1 here only)
+ifdef FOLLOW
+	@$$($(ONE) -a 'echo {{ stack_dir }}/bin/stack-logs' | sed 1d) --follow $(LINES)
+else
+	@$(ONE) -a '{{ stack_dir }}/bin/stack-logs $(LINES)' | sed 1d
+endif
+
+env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
+	@$(ONE) -a 'find {{ stack_dir }}/env.d -type f -exec cat {} +' | sed 1d
+
+verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
+	$(PLAYBOOK) playbooks/verify.yml
+
+teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
+	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
+	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
+	$(PLAYBOOK) playbooks/teardown.yml
+
+##@ The project
+
+lint: $(VENV)/tests ## Run every linter
+	@tests/lint.sh
+
+model: $(VENV)/tests ## Train model/ (DATA=path/to/tweet_emotions.csv; the small sample by default)
+	$(BIN)/python src/gen_model.py --data $(DATA) --out model
+
+docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
+	$(BIN)/python tests/render.py --write
+
+archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
+	@mkdir -p dist
+	git archive --prefix=emotions/ --output=dist/emotions.tar.gz HEAD
+	git archive --prefix=emotions/ --output=dist/emotions.zip HEAD
+	@ls -l dist
+
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- tools --------------------------------------------------------------------------------------
+
+$(VENV)/controller: requirements.txt
+	@tests/tools.sh $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.txt
+	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
+	@touch $@
+
+.PHONY: start-project stop-project test status logs env verify teardown lint model docs archive help

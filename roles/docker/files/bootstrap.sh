@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Makes a minimal Debian trixie image: bootstrap.sh IMAGE [MIRROR]
+set -euo pipefail
+
+image=$1
+mirror=${2:-}
+
+# Documentation and translations are a third of a minimal system, and nobody reads them in there.
+options=(
+  --variant=minbase --include=ca-certificates
+  --dpkgopt='path-exclude=/usr/share/doc/*'
+  --dpkgopt='path-include=/usr/share/doc/*/copyright'
+  --dpkgopt='path-exclude=/usr/share/man/*'
+  --dpkgopt='path-exclude=/usr/share/locale/*'
+  --dpkgopt='path-exclude=/usr/share/info/*'
+  # Ubuntu's own trust store does not have Debian's keys.
+  --keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  --customize-hook='rm -rf "$1"/var/cache/apt/*.bin "$1"/var/log/apt "$1"/var/log/dpkg.log'
+  --customize-hook='rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
+)
+
+if ! mmdebstrap "${options[@]}" trixie - ${mirror:+"$mirror"} \
+  | docker import --change 'LABEL stack.component=base' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$image"
+then
+  echo "The base image could not be made. If the package mirror is out of reach, name another one:" \
+    "-e docker_base_mirror=http://your-mirror/debian, or let a machine with a registry pull it." >&2
+  exit 1
+fi

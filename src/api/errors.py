@@ -1,0 +1,87 @@
+"""Every error of the service, in one shape and from one place."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from api.schema import MAX_SENTENCE_CHARACTERS, Error
+
+# status: (code, what to do)
+_ERRORS = {
+    400: ("bad_request", 'Send one JSON object in UTF-8, such as {"sentence": "I am glad"}.'),
+    404: ("not_found", "Ask for POST /predict."),
+    405: ("method_not_allowed", "Use a method that the Allow header names."),
+    413: ("content_too_large", "Send a body of at most 64 KiB."),
+    415: (
+        "unsupported_media_type",
+        "Send Content-Type: application/json and no Content-Encoding.",
+    ),
+    422: ("invalid_request", "Send one JSON object with the field 'sentence', a string."),
+    499: ("client_closed_request", "The client went away before its request was complete."),
+    500: ("internal_error", "Try again; if it happens twice, report the request_id."),
+    503: ("not_ready", "Wait until /readyz answers 200."),
+}
+
+# Pydantic's own messages can quote the input; these name the field and the rule.
+_RULES = {
+    "missing": "The field 'sentence' is required.",
+    "extra_forbidden": "Send the field 'sentence' and no other.",
+    "string_type": "The field 'sentence' must be a string.",
+    "string_too_short": "The field 'sentence' must hold at least 1 character.",
+    "string_too_long": (
+        f"The field 'sentence' must hold at most {MAX_SENTENCE_CHARACTERS} characters."
+    ),
+    "blank": "The field 'sentence' must hold more than white space.",
+}
+
+
+class ApiError(Exception):
+    """A request that is refused, with a status of `_ERRORS` and its sentence or a finer one."""
+
+    def __init__(self, status: int, detail: str | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.detail = detail
+
+
+def outcome(status: int) -> str:
+    """Name a status for the metrics: `ok`, or the error code."""
+    return "ok" if status < 400 else _ERRORS.get(status, _ERRORS[500])[0]
+
+
+def refusal(error: ValidationError) -> ApiError:
+    """Say why a body was refused, without a word of what it held."""
+    kind = error.errors(include_url=False, include_context=False, include_input=False)[0]["type"]
+    return ApiError(400) if kind == "json_invalid" else ApiError(422, _RULES.get(kind))
+
+
+def error_response(
+    scope: Scope,
+    status: int,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Build the answer for `status`; one that is not foreseen is our fault, so a 500."""
+    known = status if status in _ERRORS else 500
+    code, default = _ERRORS[known]
+    body = Error(error=code, detail=detail or default, request_id=scope["request_id"])
+    return JSONResponse(body.model_dump(), known, headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Give our errors and the framework's (404, 405) the one shape."""
+
+    async def on_api_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)  # noqa: S101 (for the type checker)
+        return error_response(request.scope, error.status, error.detail)
+
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101 (for the type checker)
+        return error_response(request.scope, error.status_code, headers=error.headers)
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(HTTPException, on_http_exception)

@@ -1,0 +1,84 @@
+"""What surrounds every request: its id, the two headers, the log line and the counters."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import error_response, outcome
+from api.metrics import Metrics
+
+# Asked every few seconds by machines: counting them would drown what people ask.
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+MAX_LOGGED_PATH = 200
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_log = logging.getLogger("api.request")
+
+
+class RequestMiddleware:
+    """Pure ASGI, and the outermost layer of ours: an answer to anything passes through it."""
+
+    def __init__(self, app: ASGIApp, replica: str, metrics: Metrics) -> None:
+        self._app = app
+        self._replica = replica
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whatever goes wrong inside becomes a 500 without a trace."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+        scope["request_id"] = _request_id(Headers(scope=scope).get("x-request-id", ""))
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Served-By"] = self._replica
+                headers["X-Request-ID"] = scope["request_id"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = 499
+        except Exception:
+            _log.exception(
+                "unexpected error", extra={"fields": {"request_id": scope["request_id"]}}
+            )
+            if status:
+                raise
+            await error_response(scope, 500)(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, status or 500, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        path = scope["path"]
+        if path in QUIET_PATHS and status < 500:
+            return
+        fields = {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "path": path[:MAX_LOGGED_PATH],
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        level = logging.ERROR if status >= 500 else logging.INFO
+        _log.log(level, "request", extra={"fields": fields})
+        if path not in QUIET_PATHS:
+            self._metrics.requests.labels(f"{status // 100}xx", outcome(status)).inc()
+            if path == "/predict":
+                self._metrics.duration.observe(seconds)
+
+
+def _request_id(offered: str) -> str:
+    # Anything else could forge a log line or a header.
+    return offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex

@@ -1,0 +1,1 @@
+"""Variant v1: the label and nothing else."""

@@ -1,0 +1,1 @@
+"""Variant v2: the label, every probability and what helps to debug."""

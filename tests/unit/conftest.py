@@ -1,0 +1,180 @@
+"""Fixtures of the unit tests. What is heavy is imported inside, so that light tests stay light."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+ROOT = Path(__file__).resolve().parents[2]
+REPLICA = "test-1"
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    """The model that is served: model/, or the folder that MODEL_DIR names."""
+    folder = Path(os.environ.get("MODEL_DIR", ROOT / "model"))
+    if not (folder / "model.joblib").is_file():
+        pytest.fail(f"no model.joblib in {folder}: train one with src/gen_model.py")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(model_dir: Path) -> dict[str, Any]:
+    return json.loads((model_dir / "model.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def apps(model_dir: Path) -> dict[str, FastAPI]:
+    """Both variants, built by their own entry points."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPLICA", REPLICA)
+        patch.setenv("MODEL_DIR", str(model_dir))
+        return {v: importlib.import_module(f"api.{v}.main").app for v in ("v1", "v2")}
+
+
+@pytest.fixture(params=["v1", "v2"])
+def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> TestClient:
+    """A client of each variant in turn."""
+    from fastapi.testclient import TestClient
+
+    return TestClient(apps[request.param])
+
+
+@pytest.fixture
+def v1(apps: dict[str, FastAPI]) -> TestClient:
+    from fastapi.testclient import TestClient
+
+    return TestClient(apps["v1"])
+
+
+@pytest.fixture
+def v2(apps: dict[str, FastAPI]) -> TestClient:
+    from fastapi.testclient import TestClient
+
+    return TestClient(apps["v2"])
+
+
+@pytest.fixture
+def client_of(apps: dict[str, FastAPI]) -> Callable[[Any], TestClient]:
+    """Make a client of a v2 whose predictor is the given one; `apps` sets the environment."""
+    from fastapi.testclient import TestClient
+
+    from api.app import build_app
+
+    main = importlib.import_module("api.v2.main")
+    return lambda predictor: TestClient(
+        build_app("v2", main.Answer, main.answer, REPLICA, predictor)
+    )
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Read what the service has logged since the test began, as the container would write it."""
+    from api.log import JsonFormatter
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(REPLICA))
+    # Not on the root: the test client logs its requests, too.
+    logger = logging.getLogger("api")
+    logger.addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """Make the environment of a container, on this machine's paths."""
+
+    def make(model_dir: Path, **more: str) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "MODEL_DIR": str(model_dir),
+            "REPLICA": REPLICA,
+            **more,
+        }
+
+    return make
+
+
+class Service:
+    """A running `python -m api.serve`, its port and its output so far."""
+
+    def __init__(self, environment: dict[str, str], output: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.output = output
+        self.environment = environment | {"PORT": str(self.port)}
+        with output.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api.serve"],
+                env=self.environment,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + 30
+        while not self.is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                pytest.fail(f"the service did not start:\n{output.read_text()}")
+            time.sleep(0.05)
+
+    def is_ready(self) -> bool:
+        from api.healthcheck import is_ready
+
+        return is_ready(self.port)
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send raw bytes and return the raw answer, up to the end of the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def start_service(
+    model_dir: Path,
+    environment: Callable[..., dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Service]]:
+    """Start real servers of v2, for the tests that need a process and a socket."""
+    started: list[Service] = []
+
+    def start() -> Service:
+        log = tmp_path_factory.mktemp("service") / "log"
+        started.append(Service(environment(model_dir, VARIANT="v2"), log))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.process.kill()
+        service.process.wait()
+
+
+@pytest.fixture(scope="session")
+def service(start_service: Callable[[], Service]) -> Service:
+    """One server that tests share, and leave alive."""
+    return start_service()
