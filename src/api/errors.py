@@ -59,6 +59,12 @@ def refusal(error: ValidationError) -> ApiError:
     return ApiError(400) if kind == "json_invalid" else ApiError(422, _RULES.get(kind))
 
 
+def error_body(status: int, request_id: str, detail: str | None = None) -> Error:
+    """Build the body for a status of `_ERRORS`, with its sentence or a finer one."""
+    code, default = _ERRORS[status]
+    return Error(error=code, detail=detail or default, request_id=request_id)
+
+
 def error_response(
     scope: Scope,
     status: int,
@@ -67,8 +73,7 @@ def error_response(
 ) -> JSONResponse:
     """Build the answer for `status`; one that is not foreseen is our fault, so a 500."""
     known = status if status in _ERRORS else 500
-    code, default = _ERRORS[known]
-    body = Error(error=code, detail=detail or default, request_id=scope["request_id"])
+    body = error_body(known, scope["request_id"], detail)
     return JSONResponse(body.model_dump(), known, headers)
 
 

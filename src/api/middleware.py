@@ -79,6 +79,11 @@ class RequestMiddleware:
                 self._metrics.duration.observe(seconds)
 
 
+def new_request_id() -> str:
+    """Make an id as the gateway does: 32 hex digits."""
+    return uuid.uuid4().hex
+
+
 def _request_id(offered: str) -> str:
     # Anything else could forge a log line or a header.
-    return offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    return offered if _REQUEST_ID.fullmatch(offered) else new_request_id()

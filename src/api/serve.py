@@ -9,6 +9,7 @@ import re
 import uvicorn
 
 from api.log import configure_logging
+from api.protocol import http_protocol
 from api.settings import Settings
 
 BIND = "0.0.0.0"  # noqa: S104 (the container's own network is the fence)
@@ -28,12 +29,13 @@ def main() -> None:
         raise SystemExit(1)
     # Imported here and not by uvicorn, so that logging stands before uvicorn's first line.
     app = importlib.import_module(f"api.{variant}.main").app
+    settings = Settings.from_environment()
     uvicorn.run(
         app,
         host=BIND,
-        port=Settings.from_environment().port,
+        port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=http_protocol(settings.replica),
         ws="none",
         lifespan="off",
         log_config=None,

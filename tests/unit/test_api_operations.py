@@ -180,6 +180,22 @@ def test_server_names_neither_itself_nor_its_version(service: Any) -> None:
     assert b"uvicorn" not in answer.lower()
 
 
+@pytest.mark.parametrize(
+    "request_line", [b"GET /Kx7Leak\xff HTTP/1.1", b"GARBAGE", b"GET / HTTP/9.9", b"\x16\x03\x01"]
+)
+def test_what_is_not_http_is_400_in_the_same_shape(service: Any, request_line: bytes) -> None:
+    answer = service.exchange(request_line + b"\r\nHost: x\r\n\r\n")
+    head, _, content = answer.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:])
+    body = json.loads(content)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert headers["content-type"] == "application/json"
+    assert headers["x-served-by"] == "test-1"
+    assert list(body) == ["error", "detail", "request_id"]
+    assert (body["error"], body["request_id"]) == ("bad_request", headers["x-request-id"])
+    assert LEAK.encode() not in answer
+
+
 def test_server_keeps_a_connection_open(service: Any) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -212,6 +228,32 @@ def test_healthcheck_tells_ready_from_not(service: Any) -> None:
     assert subprocess.run(command, env=service.environment).returncode == 0
     # Port 1 of the loopback interface has no listener.
     assert subprocess.run(command, env=service.environment | {"PORT": "1"}).returncode == 1
+
+
+def test_healthcheck_refuses_a_service_that_answers_503() -> None:
+    import http.server
+    import threading
+
+    from api.healthcheck import is_ready
+
+    class Unready(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Unready) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert not is_ready(server.server_port)
+
+
+def test_healthcheck_gives_up_on_a_service_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from api import healthcheck
+
+    monkeypatch.setattr(healthcheck, "TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not healthcheck.is_ready(silent.getsockname()[1])
 
 
 def test_healthcheck_imports_nothing_heavy(service: Any) -> None:

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Looks at the machine and changes nothing: survey.sh STACK SUBNET PYTHON
+# Prints lines of KEY<space>VALUE, for a play that would else need a dozen tasks to ask.
+set -uo pipefail
+
+stack=$1 subnet=$2 python=$3
+
+say() { sed "s/^/$1 /"; }
+
+ss -Hltnp 2>/dev/null | tr -s ' ' | say listener
+ip -4 route show root "$subnet" 2>/dev/null | say route
+nft list table inet "$stack" 2>/dev/null | tr -d '\t' | say rule
+
+for tool in nft logrotate ss; do
+  command -v "$tool" >/dev/null || echo "missing $tool"
+done
+"$python" -c 'import cryptography, passlib, requests' 2>/dev/null || echo 'missing python'
+
+data=/var/lib
+if version=$(docker version --format '{{.Server.Version}}' 2>/dev/null); then
+  echo "engine $version"
+  data=$(docker info --format '{{.DockerRootDir}}')
+  docker image ls --format '{{.Repository}}:{{.Tag}}' | say image
+  docker image inspect --format '{{.Id}}' "$stack-base:trixie" 2>/dev/null | say base
+  docker ps --all --filter "label=stack=$stack" \
+    --format '{{.Names}} {{.Image}} {{.Label "stack.component"}} {{.State}} {{.Ports}}' | say container
+fi
+df --output=avail -BM "$data" | tail -n 1 | tr -dc '0-9\n' | say disk_mb
