@@ -6,21 +6,25 @@ SHELL := /bin/bash
 INVENTORY ?= inventory/localhost.yml
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
 ARGS ?=
-# CSV that `make model` trains on.
-DATA ?= data/tweet_emotions.csv
-# `make status FORMAT=json`; lines and following of `make logs LINES=100 FOLLOW=1`.
+# CSV that `make model` trains on. Without one it trains on the small sample, beside the model that
+# the stack serves.
+DATA ?=
+# `make status FORMAT=json`, `make logs LINES=100`.
 FORMAT ?= table
 LINES ?= 20
-FOLLOW ?=
 
 VENV := .venv
+export INVENTORY ARGS
 BIN := $(VENV)/bin
 LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
 # A password is asked for only where sudo wants one.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || [ -z "$(LOCAL)" ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
 PLAYBOOK = $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME) $(ARGS)
-# One command on the machine, its output as it is.
-ONE = $(BIN)/ansible all -i $(INVENTORY) $(BECOME) $(ARGS) --become -m ansible.builtin.command
+# One command on the machine: its output as it is, on stderr when it failed.
+define on_machine
+@out=$$($(BIN)/ansible all -i $(INVENTORY) $(BECOME) $(ARGS) --become -m ansible.builtin.command -a '$(1)'); status=$$?; \
+[ $$status = 0 ] || exec >&2; sed '1{/ rc=[0-9]* >>$$/d}' <<<"$$out"; exit $$status
+endef
 
 ##@ The stack
 
@@ -31,20 +35,19 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 	$(PLAYBOOK) playbooks/stop.yml
 
 test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host and behaviour tests
-	@INVENTORY=$(INVENTORY) ARGS='$(ARGS)' tests/run_all.sh
+	@tests/run_all.sh
+
+test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
+	@tests/run_lifecycle.sh
 
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
-	@$(ONE) -a '{{ stack_dir }}/bin/stack-status $(if $(filter json,$(FORMAT)),--json)' | sed 1d
+	$(call on_machine,{{ stack_name }} status $(if $(filter json,$(FORMAT)),--json))
 
-logs: $(VENV)/controller ## Last lines of every container and the access log (LINES=20, FOLLOW=1 here only)
-ifdef FOLLOW
-	@$$($(ONE) -a 'echo {{ stack_dir }}/bin/stack-logs' | sed 1d) --follow $(LINES)
-else
-	@$(ONE) -a '{{ stack_dir }}/bin/stack-logs $(LINES)' | sed 1d
-endif
+logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20)
+	$(call on_machine,{{ stack_name }} logs $(LINES))
 
 env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
-	@$(ONE) -a 'find {{ stack_dir }}/env.d -type f -exec cat {} +' | sed 1d
+	$(call on_machine,{{ stack_name }} env)
 
 verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
 	$(PLAYBOOK) playbooks/verify.yml
@@ -59,8 +62,8 @@ teardown: $(VENV)/controller ## Remove everything of the stack, its data include
 lint: $(VENV)/tests ## Run every linter
 	@tests/lint.sh
 
-model: $(VENV)/tests ## Train model/ (DATA=path/to/tweet_emotions.csv; the small sample by default)
-	$(BIN)/python src/gen_model.py --data $(DATA) --out model
+model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
+	$(BIN)/python src/gen_model.py --data $(or $(DATA),data/tweet_emotions.csv) --out $(if $(DATA),model,.cache/model)
 
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
 	$(BIN)/python tests/render.py --write
@@ -84,4 +87,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project test status logs env verify teardown lint model docs archive help
+.PHONY: start-project stop-project test test-lifecycle status logs env verify teardown lint model docs archive help

@@ -20,7 +20,7 @@ options=(
 )
 
 if ! mmdebstrap "${options[@]}" trixie - ${mirror:+"$mirror"} \
-  | docker import --change 'LABEL stack.component=base' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$image"
+  | docker import --change 'LABEL stack.base=trixie' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$image"
 then
   echo "The base image could not be made. If the package mirror is out of reach, name another one:" \
     "-e docker_base_mirror=http://your-mirror/debian, or let a machine with a registry pull it." >&2

@@ -23,6 +23,10 @@ if version=$(docker version --format '{{.Server.Version}}' 2>/dev/null); then
   docker image ls --format '{{.Repository}}:{{.Tag}}' | say image
   docker image inspect --format '{{.Id}}' "$stack-base:trixie" 2>/dev/null | say base
   docker ps --all --filter "label=stack=$stack" \
-    --format '{{.Names}} {{.Image}} {{.Label "stack.component"}} {{.State}} {{.Ports}}' | say container
+    --format '{{.Names}} {{.Image}} {{.Label "stack.component"}} {{.State}} config={{.Label "stack.config"}} {{.Status}} {{.Ports}}' | say container
+  docker volume ls --quiet --filter "label=stack=$stack" | say volume
+  docker network inspect "$stack" --format \
+    '{{.Driver}} {{(index .IPAM.Config 0).Subnet}} {{index .Options "com.docker.network.bridge.name"}} {{index .Labels "stack"}}' \
+    2>/dev/null | say network
 fi
 df --output=avail -BM "$data" | tail -n 1 | tr -dc '0-9\n' | say disk_mb

@@ -1,0 +1,80 @@
+"""What the host tests share. Run by pytest-testinfra: this machine, or others by `--hosts=ssh://…`."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+STACK = os.environ.get("STACK_NAME", "emotions")
+REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
+OURS = (*REPLICAS, "nginx-1", "nginx-exporter-1", "prometheus-1")
+GRAFANA = "grafana-1"
+
+
+class Secret(str):
+    """A string that no failure message of a test shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def root(host: Host) -> Iterator[None]:
+    """Run every command as root: what is looked at is closed to everybody else."""
+    if host.run("id -u").stdout.strip() == "0":
+        yield
+        return
+    if host.run("sudo -n true").rc != 0:
+        pytest.skip("needs root, or sudo without a password")
+    with host.sudo():
+        yield
+
+
+@pytest.fixture(scope="module")
+def inspected(host: Host, root: None) -> dict[str, dict[str, Any]]:
+    """The engine's record of each container of the stack, by name without the stack's."""
+    ids = host.check_output("docker ps --all --quiet --filter label=stack=%s", STACK).split()
+    assert ids, f"no container has the label stack={STACK}: `make start-project`"
+    items = json.loads(host.check_output(f"docker inspect {' '.join(ids)}"))
+    return {item["Name"].removeprefix(f"/{STACK}-"): item for item in items}
+
+
+@pytest.fixture(scope="module")
+def environment(host: Host, root: None) -> dict[str, str]:
+    """What `make env` prints."""
+    words = shlex.split(host.check_output("%s env", STACK))
+    found = dict(word.split("=", 1) for word in words)
+    return {n: Secret(v) if n.endswith("PASSWORD") else v for n, v in found.items()}
+
+
+@pytest.fixture(scope="module")
+def secrets(host: Host, root: None) -> dict[str, Secret]:
+    """Contents of the files that hold a secret, by name."""
+    folder = f"/etc/{STACK}/secrets"
+    names = host.check_output("ls %s", folder).split()
+    chosen = [n for n in names if re.fullmatch(r"user-.+|salt|grafana-.+", n)]
+    assert chosen, f"no secret in {folder}"
+    return {n: Secret(host.file(f"{folder}/{n}").content_string.strip()) for n in chosen}
+
+
+def predict(host: Host, sentence: str) -> str:
+    """Ask the gateway from the machine itself; return the answer with its head."""
+    # The password on neither command line: the shell reads it, curl gets it on its stdin.
+    return str(
+        host.check_output(
+            "bash -c %s - %s %s",
+            'eval "$("$1" env)"; printf "user = \\"%s:%s\\"\\n" "$API_USER" "$API_PASSWORD" | '
+            'curl --silent --show-error --retry 3 --include --cacert "$GATEWAY_CA" --config - '
+            '--header "Content-Type: application/json" --data "{\\"sentence\\": \\"$2\\"}" '
+            '"$GATEWAY_URL/predict?query=$2"',
+            STACK,
+            sentence,
+        )
+    )

@@ -1,0 +1,246 @@
+"""Containers as the engine and the kernel see them: running, healthy, and able to do little harm."""
+
+import ipaddress
+import json
+import re
+from typing import Any
+
+import pytest
+from conftest import GRAFANA, OURS, REPLICAS, STACK
+from testinfra.host import Host
+
+Inspected = dict[str, dict[str, Any]]
+# Name: Docker's own, a sibling's, or a path inside the container are no secrets.
+SECRET_NAME = re.compile(
+    r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
+)
+NO_CAPABILITY = "0000000000000000"
+WHERE_STATE_LIVES = {"/var/log/gateway", "/prometheus", "/var/lib/grafana"}
+
+
+@pytest.fixture(params=[*OURS, GRAFANA])
+def name(request: pytest.FixtureRequest, inspected: Inspected, environment: dict[str, str]) -> str:
+    """Each container in turn."""
+    if request.param == GRAFANA and not environment["GRAFANA_URL"]:
+        pytest.skip(environment.get("LEFT_OUT") or "Grafana does not run")
+    assert request.param in inspected, f"{STACK}-{request.param} is not there: `make status`"
+    return str(request.param)
+
+
+@pytest.fixture
+def item(name: str, inspected: Inspected) -> dict[str, Any]:
+    """The engine's record of it."""
+    return inspected[name]
+
+
+def kernel_status(host: Host, item: dict[str, Any]) -> dict[str, str]:
+    lines = host.file(f"/proc/{item['State']['Pid']}/status").content_string.splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_no_other_container_has_the_label(inspected: Inspected) -> None:
+    assert set(inspected) - {GRAFANA} == set(OURS)
+
+
+def test_container_runs(item: dict[str, Any]) -> None:
+    assert item["State"]["Status"] == "running"
+
+
+def test_container_is_healthy_by_a_check_of_its_own(item: dict[str, Any]) -> None:
+    test = (item["Config"].get("Healthcheck") or {}).get("Test", ["NONE"])
+    assert test[0] in ("CMD", "CMD-SHELL")
+    assert item["State"]["Health"]["Status"] == "healthy", item["State"]["Health"]["Log"][-1]
+
+
+def test_container_was_not_killed_for_memory(item: dict[str, Any]) -> None:
+    assert not item["State"]["OOMKilled"]
+
+
+def test_container_user_is_not_root(item: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[1-9]\d*(:[1-9]\d*|:0)?", item["Config"]["User"])
+
+
+def test_processes_run_without_root_and_capabilities(host: Host, item: dict[str, Any]) -> None:
+    status = kernel_status(host, item)
+    assert "0" not in status["Uid"].split()
+    assert {status[f"Cap{which}"] for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {
+        NO_CAPABILITY
+    }
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_processes_are_filtered_by_seccomp(host: Host, item: dict[str, Any]) -> None:
+    # 2: a filter. The engine says by itself that it could not (a kernel without).
+    if "seccomp" not in host.check_output("docker info --format '{{.SecurityOptions}}'"):
+        pytest.skip("this engine or kernel has no seccomp")
+    assert kernel_status(host, item)["Seccomp"] == "2"
+
+
+def test_root_file_system_is_read_only(host: Host, item: dict[str, Any]) -> None:
+    assert item["HostConfig"]["ReadonlyRootfs"] is True
+    mounts = host.file(f"/proc/{item['State']['Pid']}/mountinfo").content_string.splitlines()
+    options = [line.split()[5].split(",") for line in mounts if line.split()[4] == "/"]
+    assert options and all("ro" in found for found in options)
+
+
+def test_container_drops_all_capabilities_and_gains_none(item: dict[str, Any]) -> None:
+    assert item["HostConfig"]["CapDrop"] == ["ALL"]
+    assert not item["HostConfig"]["CapAdd"]
+    assert not item["HostConfig"]["Privileged"]
+
+
+def test_container_gains_no_privileges(item: dict[str, Any]) -> None:
+    assert {"no-new-privileges", "no-new-privileges:true"} & set(
+        item["HostConfig"]["SecurityOpt"] or []
+    )
+    assert not [o for o in item["HostConfig"]["SecurityOpt"] if "unconfined" in o]
+
+
+def test_container_shares_nothing_of_the_machine(item: dict[str, Any]) -> None:
+    config = item["HostConfig"]
+    assert config["NetworkMode"] == STACK
+    assert "host" not in (
+        config["PidMode"],
+        config["IpcMode"],
+        config["UTSMode"],
+        config["UsernsMode"],
+    )
+    assert not config["Devices"]
+
+
+def test_container_has_limits(item: dict[str, Any]) -> None:
+    config = item["HostConfig"]
+    assert 0 < config["Memory"] <= 2 << 30
+    assert config["MemorySwap"] == config["Memory"]
+    assert 0 < (config["PidsLimit"] or 0) <= 512
+    assert config["NanoCpus"] > 0 or config["CpuQuota"] > 0
+
+
+def test_container_comes_back_unless_stopped(item: dict[str, Any]) -> None:
+    assert item["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_container_log_is_bounded(item: dict[str, Any]) -> None:
+    log = item["HostConfig"]["LogConfig"]
+    assert log["Type"] == "json-file"
+    assert re.fullmatch(r"[1-9]\d*[km]", log["Config"].get("max-size", ""))
+    assert 1 <= int(log["Config"].get("max-file", 0)) <= 10
+
+
+def test_container_is_labelled(name: str, item: dict[str, Any]) -> None:
+    labels = item["Config"]["Labels"]
+    assert labels["stack"] == STACK
+    component = name.rpartition("-")[0]
+    if name in REPLICAS:
+        assert labels["stack.variant"] == name.split("-")[1]
+        assert re.fullmatch(r"[0-9a-f]{12}", labels["stack.model"])
+        component = "api"
+    assert labels["stack.component"] == component
+
+
+def test_container_image_is_named_by_its_content(name: str, item: dict[str, Any]) -> None:
+    image = item["Config"]["Image"]
+    if name == GRAFANA:
+        assert re.search(r":\d+\.\d+\.\d+$", image), "the official image, at an exact version"
+    else:
+        assert re.fullmatch(rf"{STACK}-{name.rpartition('-')[0]}:[0-9a-f]{{12}}", image)
+
+
+def test_container_holds_the_image_that_its_tag_names(host: Host, item: dict[str, Any]) -> None:
+    image = host.check_output("docker image inspect --format {{.Id}} %s", item["Config"]["Image"])
+    assert image == item["Image"]
+
+
+def test_container_address_is_fixed_and_in_the_stacks_network(
+    host: Host, item: dict[str, Any]
+) -> None:
+    networks = item["NetworkSettings"]["Networks"]
+    assert list(networks) == [STACK]
+    assert networks[STACK]["IPAMConfig"]["IPv4Address"] == networks[STACK]["IPAddress"]
+    subnet = host.check_output(
+        "docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' %s", STACK
+    )
+    assert ipaddress.ip_address(networks[STACK]["IPAddress"]) in ipaddress.ip_network(subnet)
+
+
+def test_container_mounts_little_and_writes_less(item: dict[str, Any]) -> None:
+    for mount in item["Mounts"]:
+        assert "docker" not in mount["Source"] or mount["Type"] == "volume"
+        assert mount["Source"] not in ("/", "/etc", "/var", "/root", "/home", "/proc", "/sys")
+        if mount["RW"]:
+            assert mount["Destination"] in WHERE_STATE_LIVES
+    assert "docker.sock" not in json.dumps([item["Mounts"], item["HostConfig"]["Binds"]])
+
+
+def test_no_container_mounts_a_secret_that_is_not_its_own(item: dict[str, Any]) -> None:
+    for mount in item["Mounts"]:
+        folder = f"/etc/{STACK}/secrets"
+        inside = f"{mount['Source']}/".startswith(f"{folder}/")
+        around = f"{folder}/".startswith(f"{mount['Source'].rstrip('/')}/")
+        assert not around, f"{mount['Source']} holds all secrets"
+        assert not inside or "grafana" in mount["Source"]
+
+
+def test_container_environment_holds_no_secret(
+    item: dict[str, Any], secrets: dict[str, str]
+) -> None:
+    for line in item["Config"]["Env"] or []:
+        key, _, value = line.partition("=")
+        assert not SECRET_NAME.search(key) or value == "", key
+    record = json.dumps(item)
+    assert not [name for name, value in secrets.items() if value in record]
+
+
+def test_image_history_holds_no_secret(
+    host: Host, item: dict[str, Any], secrets: dict[str, str]
+) -> None:
+    history = host.check_output(
+        "docker history --no-trunc --format '{{.CreatedBy}}' %s", item["Image"]
+    )
+    assert history
+    assert not [name for name, value in secrets.items() if value in history]
+
+
+def test_container_log_holds_no_secret(
+    host: Host, item: dict[str, Any], secrets: dict[str, str]
+) -> None:
+    log = host.run("docker logs --tail 2000 %s", item["Id"])
+    assert log.rc == 0
+    assert not [name for name, value in secrets.items() if value in log.stdout + log.stderr]
+
+
+def test_addresses_differ(inspected: Inspected) -> None:
+    addresses = [
+        item["NetworkSettings"]["Networks"][STACK]["IPAddress"] for item in inspected.values()
+    ]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_only_gateway_and_monitoring_publish_ports(inspected: Inspected) -> None:
+    published = {
+        name: sorted(
+            port for port, hosts in (item["NetworkSettings"]["Ports"] or {}).items() if hosts
+        )
+        for name, item in inspected.items()
+    }
+    assert published.pop("nginx-1") == ["443/tcp", "80/tcp"]
+    assert published.pop("prometheus-1") == ["9090/tcp"]
+    assert published.pop(GRAFANA, ["3000/tcp"]) == ["3000/tcp"]
+    assert not any(published.values()), published
+
+
+def test_replicas_of_one_version_share_one_image(inspected: Inspected) -> None:
+    assert len({inspected[name]["Image"] for name in REPLICAS if name.startswith("api-v1")}) == 1
+
+
+def test_v1_image_holds_no_code_of_v2_and_the_other_way_round(
+    host: Host, inspected: Inspected
+) -> None:
+    for name, own in (("api-v1-1", "v1"), ("api-v2-1", "v2")):
+        found = host.check_output("docker exec %s ls /app/api", inspected[name]["Id"]).split()
+        assert [entry for entry in found if entry in ("v1", "v2")] == [own]
+
+
+def test_process_list_holds_no_secret(host: Host, secrets: dict[str, str]) -> None:
+    processes = host.check_output("ps -ewwo args")
+    assert not [name for name, value in secrets.items() if value in processes]

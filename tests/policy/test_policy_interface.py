@@ -1,0 +1,167 @@
+"""Variables: every role has its own, says so in its specs, and knows nobody else's."""
+
+import re
+from typing import Any
+
+import pytest
+
+from policy.project import ROLES, ROOT, load, options, relative, role_yaml
+
+STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
+WIRING = load(ROOT / "inventory/group_vars/all/wiring.yml")
+BUDGET = 25
+CASTS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
+    "raw": (object,),
+}
+
+each_role = pytest.mark.parametrize("role", ROLES)
+
+
+@each_role
+def test_specs_name_the_variables_of_the_defaults(role: str) -> None:
+    assert list(options(role)) == list(role_yaml(role, "defaults/main.yml"))
+
+
+@each_role
+def test_specs_hold_the_values_of_the_defaults(role: str) -> None:
+    said = {name: option.get("default") for name, option in options(role).items()}
+    assert said == role_yaml(role, "defaults/main.yml")
+
+
+@each_role
+def test_types_of_the_specs_fit_the_defaults(role: str) -> None:
+    for name, value in role_yaml(role, "defaults/main.yml").items():
+        if isinstance(value, str) and "{{" in value:
+            continue
+        kind = options(role)[name]["type"]
+        assert isinstance(value, CASTS[kind]), f"{name} is no {kind}"
+        assert kind in ("bool", "raw") or not isinstance(value, bool), f"{name} is a boolean"
+
+
+def described(option: dict[str, Any]) -> bool:
+    parts = option.get("options", {}).values()
+    return bool(option.get("description", "").endswith(".")) and all(map(described, parts))
+
+
+@each_role
+def test_every_variable_is_described_in_a_sentence(role: str) -> None:
+    assert [name for name, option in options(role).items() if not described(option)] == []
+
+
+@each_role
+def test_lists_name_the_type_of_their_elements(role: str) -> None:
+    lists = {n: o for n, o in options(role).items() if o["type"] == "list"}
+    assert [name for name, option in lists.items() if "elements" not in option] == []
+
+
+@each_role
+def test_secrets_are_marked_in_the_specs(role: str) -> None:
+    def unmarked(spec: dict[str, dict[str, Any]]) -> list[str]:
+        found = []
+        for name, option in spec.items():
+            if re.search(r"password$|secret$|token$", name) and option.get("no_log") is not True:
+                found.append(name)
+            found += unmarked(option.get("options", {}))
+        return found
+
+    assert unmarked(options(role)) == []
+
+
+@each_role
+def test_public_variables_carry_the_roles_name(role: str) -> None:
+    names = role_yaml(role, "defaults/main.yml")
+    assert [name for name in names if not re.fullmatch(rf"{role}_[a-z0-9_]+", name)] == []
+
+
+@each_role
+def test_internal_variables_carry_the_roles_name_behind_two_underscores(role: str) -> None:
+    names = role_yaml(role, "vars/main.yml")
+    assert [name for name in names if not re.fullmatch(rf"__{role}_[a-z0-9_]+", name)] == []
+
+
+@each_role
+def test_variables_that_a_run_makes_carry_the_roles_name_or_are_shared(role: str) -> None:
+    text = "\n".join(p.read_text() for p in (ROOT / "roles" / role).glob("tasks/*.yml"))
+    registered = re.findall(r"(?m)^\s*register: (\S+)$", text)
+    facts = re.findall(r"set_fact:\n((?:\s+\w+:.*\n)+)", text)
+    made = registered + re.findall(r"(?m)^\s+(__\w+|[a-z]\w*):", "".join(facts))
+    assert [n for n in made if not re.match(rf"__({role}|stack)_", n)] == []
+
+
+@each_role
+def test_role_keeps_to_its_budget_of_variables(role: str) -> None:
+    assert len(role_yaml(role, "defaults/main.yml")) <= BUDGET
+
+
+@each_role
+def test_role_never_names_another_roles_variable(role: str) -> None:
+    theirs = {
+        name
+        for other in ROLES
+        if other != role
+        for name in [
+            *role_yaml(other, "defaults/main.yml"),
+            *role_yaml(other, "vars/main.yml"),
+        ]
+    }
+    internal = "|".join(other for other in ROLES if other != role)
+    found = []
+    for path in sorted((ROOT / "roles" / role).rglob("*")):
+        if not path.is_file() or path.suffix in (".pyc", ".json"):
+            continue
+        words = set(re.findall(r"\b[a-z_]\w+\b", path.read_text()))
+        found += [f"{relative(path)}: {w}" for w in sorted(words & theirs)]
+        found += [
+            f"{relative(path)}: {w}" for w in sorted(words) if re.match(rf"__({internal})_", w)
+        ]
+    assert found == []
+
+
+@each_role
+def test_shared_variables_that_a_role_reads_exist(role: str) -> None:
+    known = set(STACK) | shared_facts()
+    # Handed over by an include, or names of Prometheus and of Docker's labels.
+    local = {"stack_image", "stack_"}
+    found = []
+    for path in [*(ROOT / "roles" / role).rglob("*.yml"), *(ROOT / "roles" / role).rglob("*.j2")]:
+        inside = re.findall(r"\{\{.*?\}\}|\{%.*?%\}|when:.*", path.read_text(), re.DOTALL)
+        words = set(re.findall(r"(?<![\w.'-])_{0,2}stack_\w*", "\n".join(inside)))
+        found += [f"{relative(path)}: {w}" for w in sorted(words - known - local)]
+    assert found == []
+
+
+def shared_facts() -> set[str]:
+    """Return the __stack_… names that tasks set."""
+    texts = [p.read_text() for p in ROOT.glob("roles/*/tasks/*.yml")]
+    return set(re.findall(r"(?m)^\s+(__stack_\w+):", "\n".join(texts)))
+
+
+def test_stack_variables_are_shared_or_internal() -> None:
+    assert [n for n in STACK if not re.match(r"(__)?stack_[a-z]", n)] == []
+
+
+def test_every_public_stack_variable_has_a_comment_above() -> None:
+    import render
+
+    assert [name for name, _, comment in render.stack_variables() if not comment] == []
+    named = {name for name, _, _ in render.stack_variables()}
+    assert named == {n for n in STACK if n.startswith("stack_")}
+
+
+def test_wiring_only_joins() -> None:
+    public = {name for role in ROLES for name in role_yaml(role, "defaults/main.yml")}
+    for target, value in WIRING.items():
+        assert target in public, target
+        for expression in value if isinstance(value, list) else [value]:
+            # Names, joined by a plus: what computes belongs to a role.
+            assert re.fullmatch(r"\{\{ \w+( \+ \w+)* \}\}", expression), target
+            for source in re.findall(r"\w+", expression):
+                assert source in public | set(STACK), f"{target}: {source}"
+                assert source.partition("_")[0] != target.partition("_")[0], target

@@ -1,0 +1,133 @@
+"""Files: pinned, managed, documented, and without anything that belongs to one machine."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import render
+from policy.project import ROOT, project_files, relative, text_files, without_comments
+
+TEMPLATES = sorted(ROOT.glob("roles/*/templates/**/*.j2"))
+DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
+SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
+REQUIREMENTS = [path for path in project_files() if path.name == "requirements.txt"]
+# Put together here, so that this very file holds none of them.
+HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
+HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
+HOMES = "|".join(("root", "home/[a-z]\\w*", "Users", "work"))
+MARKS = {
+    "private key": "-----BEGIN " + r"[A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}",
+    "access key": r"\b(AKIA|ASIA)[A-Z0-9]{16}\b",
+    "token": r"\b(ghp|gho|glpat|xox[bp])[-_][A-Za-z0-9_-]{16,}\b",
+    "password hash": r"\$(apr1|2[aby]|5|6)\$[^\s${]{2,}\$[A-Za-z0-9./]{20,}",
+}
+
+
+# ---- nothing of one machine ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_no_secret_is_in_the_project(mark: str) -> None:
+    assert [relative(p) for p, text in text_files() if re.search(MARKS[mark], text)] == []
+
+
+def test_no_file_of_secrets_is_in_the_project() -> None:
+    names = re.compile(r"\.(key|pem|p12|pfx)$|^\.env$|^htpasswd$|^\.?vault_pass|^id_(rsa|ed25519)")
+    assert [relative(path) for path in project_files() if names.search(path.name)] == []
+
+
+def test_no_registry_host_is_named() -> None:
+    found = [f"{relative(p)}: {host}" for p, text in text_files() for host in HOSTS if host in text]
+    assert found == []
+
+
+def test_no_home_folder_is_named() -> None:
+    pattern = re.compile(rf"(?<![\w.}}~\]-])/({HOMES})/\w")
+    assert [relative(p) for p, text in text_files() if pattern.search(text)] == []
+
+
+# ---- pinned -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_the_latest() -> None:
+    for path, text in text_files():
+        if path.suffix in (".yml", ".j2", ".sh") or path in DOCKERFILES:
+            assert not re.search(r":latest\b|state: latest|tag: latest", without_comments(text)), (
+                path
+            )
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=relative)
+def test_every_requirement_is_pinned(path: Path) -> None:
+    lines = [x.strip() for x in without_comments(path.read_text()).splitlines() if x.strip()]
+    assert lines
+    assert [x for x in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.]+", x)] == []
+
+
+def test_requirements_agree_where_they_share_an_environment() -> None:
+    pins: dict[str, set[str]] = {}
+    for path in REQUIREMENTS:
+        for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", path.read_text()):
+            pins.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
+    assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=relative)
+def test_image_runs_as_nobody_in_particular_and_has_a_health_check(path: Path) -> None:
+    text = path.read_text()
+    assert re.search(r"(?m)^USER \$\{UID\}:\$\{UID\}$", text)
+    assert re.search(r"(?m)^HEALTHCHECK ", text)
+    assert re.search(r"(?m)^FROM \$\{BASE_IMAGE\}", text)
+
+
+# ---- templates and scripts ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=relative)
+def test_template_starts_with_who_manages_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[1 if lines[0].startswith("#!") else 0] == "{{ ansible_managed | comment }}"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=relative)
+def test_script_stops_at_what_it_does_not_know(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] in ("#!/usr/bin/env bash", "#!/bin/bash")
+    code = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert len(code) < 10 or re.match(r"set -e?uo pipefail$", code[0])
+
+
+@pytest.mark.parametrize("path", project_files(), ids=relative)
+def test_text_ends_with_a_line_break_and_has_no_trailing_blanks(path: Path) -> None:
+    content = path.read_bytes()
+    if b"\0" in content or not content or path.suffix in (".csv", ".md"):
+        return
+    assert content.endswith(b"\n")
+    assert not re.search(rb"[ \t]+\n|\r\n", content)
+
+
+# ---- documents ----------------------------------------------------------------------------------
+
+
+def test_every_target_of_make_is_explained() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"(?m)^([a-z][a-z-]*):(.*)$", text)
+    assert {"start-project", "stop-project", "test", "status", "logs", "env", "help"} <= {
+        name for name, _ in targets
+    }
+    assert [name for name, rest in targets if not re.search(r" ## [A-Z].{8,}", rest)] == []
+
+
+def test_every_target_of_make_is_phony() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = set(" ".join(re.findall(r"(?m)^\.PHONY: (.*)$", text)).split())
+    assert set(re.findall(r"(?m)^([a-z][a-z-]*):", text)) == phony
+
+
+def test_generated_documents_are_fresh() -> None:
+    assert render.stale() == "", "run `make docs` and commit what it writes"
+
+
+def test_the_readme_has_a_place_for_the_tables() -> None:
+    assert render.has_markers(), f"README.md needs {render.BEGIN} and {render.END}, once each"

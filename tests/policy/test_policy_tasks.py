@@ -1,0 +1,279 @@
+"""Tasks: short files, names that lead to them, and nothing that hides a failure."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from policy.project import (
+    ROLES,
+    ROOT,
+    Task,
+    calls,
+    load,
+    relative,
+    role_tasks,
+    task_files,
+    walk,
+    without_comments,
+)
+
+IMPORTS = {"import_tasks", "include_tasks", "import_role", "include_role"}
+MAINS = [path for path in task_files() if path.name == "main.yml"]
+OTHERS = [path for path in task_files() if path.name != "main.yml"]
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+# Starts one, on purpose of the lines of code: `image:` or the state that makes it.
+CONTAINERS = [
+    pytest.param(arguments, id=place)
+    for place, task in role_tasks()
+    if (arguments := calls(task, "docker_container")) and "image" in arguments
+]
+SECRET = re.compile(r"password|passwd|secret(?!s_dir)|salt|private_?key|\.key\b", re.IGNORECASE)
+
+each_role = pytest.mark.parametrize("role", ROLES)
+each_main = pytest.mark.parametrize("path", MAINS, ids=relative)
+each_other = pytest.mark.parametrize("path", OTHERS, ids=relative)
+each_container = pytest.mark.parametrize("arguments", CONTAINERS)
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@each_role
+@pytest.mark.parametrize(
+    "name",
+    ["tasks/main.yml", "tasks/preflight.yml", "tasks/uninstall.yml", "tasks/verify.yml"]
+    + ["meta/argument_specs.yml", "meta/main.yml", "defaults/main.yml"],
+)
+def test_role_has(role: str, name: str) -> None:
+    assert (ROOT / "roles" / role / name).is_file()
+
+
+@each_main
+def test_main_is_a_table_of_contents(path: Path) -> None:
+    lines = [line for line in without_comments(path.read_text()).splitlines() if line.strip()]
+    assert len(lines) <= 40
+    for task in walk(load(path)):
+        modules = {key.rpartition(".")[2] for key in task if "." in key}
+        assert modules <= IMPORTS, f"{task.get('name')}: {modules}"
+        assert modules, f"{task.get('name')} imports nothing"
+
+
+@each_other
+def test_task_file_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 100
+
+
+@each_other
+def test_task_file_is_used(path: Path) -> None:
+    role = path.parents[1]
+    texts = [p.read_text() for p in [*role.glob("tasks/*.yml"), *PLAYBOOKS]]
+    texts += [p.read_text() for p in MAINS]
+    used = rf"tasks: {re.escape(path.name)}\b|tasks_from: {re.escape(path.stem)}\b"
+    assert any(re.search(used, text) for text in texts)
+
+
+@each_role
+@pytest.mark.parametrize("playbook", ["site", "verify", "teardown"])
+def test_playbook_asks_every_role(playbook: str, role: str) -> None:
+    text = (ROOT / "playbooks" / f"{playbook}.yml").read_text()
+    assert re.search(rf"(name|role): {role}\b", text)
+
+
+def test_site_has_roles_and_imports_only() -> None:
+    for play in load(ROOT / "playbooks/site.yml"):
+        for task in play.get("tasks", []):
+            assert set(task) <= {"name", "tags", "when", "ansible.builtin.import_role"}, task
+
+
+# ---- names --------------------------------------------------------------------------------------
+
+
+@each_other
+def test_task_names_start_with_their_file(path: Path) -> None:
+    stem = path.stem.replace("_", " ").lower()
+    for task in walk(load(path)):
+        name = str(task.get("name", ""))
+        # preflight_host.yml goes on where preflight.yml ends: its first word will do.
+        head, separator, rest = name.partition(" | ")
+        assert separator, name
+        assert head.lower() in (stem, stem.split()[0]), name
+        assert head[0].isupper(), name
+        assert rest, name
+        assert rest[0].isupper() or rest[0] in "{", name
+        assert not rest.endswith("."), name
+
+
+@each_main
+def test_names_in_main_say_what_happens(path: Path) -> None:
+    for task in walk(load(path)):
+        assert re.fullmatch(r"[A-Z][^|]*[^.]", str(task.get("name", ""))), task
+
+
+def test_modules_are_named_in_full() -> None:
+    plain = {"block", "rescue", "always", "vars", "when", "name", "loop", "loop_control"}
+    known = plain | set(
+        "register until retries delay changed_when failed_when check_mode no_log diff notify listen"
+        " become become_user delegate_to run_once tags args environment any_errors_fatal"
+        " delegate_facts throttle timeout".split()
+    )
+    short = [f"{p}: {k}" for p, t in role_tasks() for k in t if "." not in k and k not in known]
+    assert short == []
+
+
+# ---- failures -----------------------------------------------------------------------------------
+
+
+def test_every_assert_says_how_to_mend() -> None:
+    for place, task in role_tasks():
+        arguments = calls(task, "assert")
+        assert arguments is None or len(str(arguments.get("fail_msg", ""))) > 40, place
+
+
+@pytest.mark.parametrize("word", ["ignore_errors", "ignore_unreachable"])
+def test_no_failure_is_ignored(word: str) -> None:
+    assert [place for place, task in role_tasks() if word in task] == []
+
+
+def test_nothing_claims_to_change_always() -> None:
+    assert [p for p, t in role_tasks() if t.get("changed_when") in (True, "true")] == []
+
+
+def test_every_command_says_when_it_changes_something() -> None:
+    commands = [
+        (place, task)
+        for place, task in role_tasks()
+        if any(calls(task, module) is not None for module in ("command", "shell", "script"))
+    ]
+    assert commands
+    assert [place for place, task in commands if "changed_when" not in task] == []
+
+
+def test_nothing_waits_for_seconds() -> None:
+    for path in [*ROOT.glob("roles/**/*"), *PLAYBOOKS]:
+        if path.is_file() and path.suffix in (".yml", ".sh", ".j2", ".py"):
+            text = without_comments(path.read_text())
+            assert not re.search(
+                r"(?m)\bpause:|\bwait_for:\s*timeout|(^|[;&|]\s*|\s)sleep\s+[\d$]", text
+            ), path
+
+
+def test_every_wait_ends() -> None:
+    for place, task in role_tasks():
+        if "until" in task:
+            assert "retries" in task, place
+            assert "delay" in task, place
+
+
+# ---- secrets ------------------------------------------------------------------------------------
+
+
+def touches_secret(task: Task) -> bool:
+    """Tell whether values of a secret pass through the task itself, not through what it includes."""
+    parts = {
+        key: value
+        for key, value in task.items()
+        if key not in ("name", "block", "rescue", "always", "when", "loop_control", "notify")
+    }
+    modules = {key.rpartition(".")[2] for key in parts if "." in key}
+    # These hold paths, or show a judgement; never a value.
+    if modules & {"file", "stat", "assert", "debug", "fail", "docker_container", *IMPORTS}:
+        return False
+    # The module itself never hands a key out.
+    if any(m.startswith(("x509_", "openssl_")) for m in modules):
+        return False
+    return bool(modules) and bool(SECRET.search(str(parts)))
+
+
+def test_tasks_that_touch_secrets_say_nothing() -> None:
+    found = [(place, task) for place, task in role_tasks() if touches_secret(task)]
+    assert len(found) >= 8
+    assert [place for place, task in found if task.get("no_log") is not True] == []
+
+
+def test_tasks_that_write_secrets_show_no_difference() -> None:
+    writers = ("copy", "template", "lineinfile", "blockinfile", "htpasswd")
+    found = [
+        place
+        for place, task in role_tasks()
+        if task.get("no_log") is True
+        and any(calls(task, writer) is not None for writer in writers)
+        and task.get("diff") is not False
+    ]
+    assert found == []
+
+
+def test_modes_are_quoted_and_never_for_everybody() -> None:
+    for place, task in role_tasks():
+        for module, arguments in task.items():
+            if "." in module and isinstance(arguments, dict) and "mode" in arguments:
+                mode = arguments["mode"]
+                assert isinstance(mode, str), place
+                assert "{{" in mode or re.fullmatch(r"0[0-7]{2}[0145]", mode), place
+
+
+@pytest.mark.parametrize("module", ["copy", "template"])
+def test_every_written_file_has_owner_group_and_mode(module: str) -> None:
+    for place, task in role_tasks():
+        arguments = calls(task, module)
+        # What goes into a build folder or an archive is gone after the run.
+        if arguments is None or "build" in place.lower():
+            continue
+        assert {"owner", "group", "mode"} <= set(arguments), place
+
+
+# ---- containers ---------------------------------------------------------------------------------
+
+
+def test_there_are_containers_to_look_at() -> None:
+    assert len(CONTAINERS) >= 5
+
+
+@each_container
+def test_container_is_locked_down(arguments: Task) -> None:
+    assert arguments.get("read_only") is True
+    assert arguments.get("cap_drop") == ["ALL"]
+    assert "cap_add" not in arguments
+    assert "privileged" not in arguments
+    assert arguments.get("security_opts") == ["no-new-privileges:true"]
+    assert re.match(r"(\{\{ stack_uid \}\}|[1-9]\d*):", arguments.get("user", ""))
+    assert arguments.get("network_mode") is None
+
+
+@each_container
+def test_container_is_bounded(arguments: Task) -> None:
+    assert arguments.get("memory")
+    assert arguments.get("memory_swap") == arguments["memory"]
+    assert arguments.get("pids_limit")
+    assert arguments.get("log_driver") == "json-file"
+    assert set(arguments.get("log_options", {})) >= {"max-size", "max-file"}
+
+
+@each_container
+def test_container_comes_back_after_a_restart(arguments: Task) -> None:
+    assert arguments.get("restart_policy") == "unless-stopped"
+
+
+@each_container
+def test_container_has_its_labels(arguments: Task) -> None:
+    labels = arguments.get("labels", {})
+    assert labels.get("stack") == "{{ stack_name }}"
+    assert labels.get("stack.component")
+
+
+@each_container
+def test_container_has_a_fixed_address(arguments: Task) -> None:
+    (network,) = arguments["networks"]
+    assert network["name"] == "{{ __stack_network }}"
+    assert network["ipv4_address"]
+
+
+@each_container
+def test_container_mounts_no_engine_and_no_root(arguments: Task) -> None:
+    assert not re.search(r"docker\.sock|'/:|\"/:", str(arguments.get("volumes", "")))
+
+
+@each_container
+def test_container_publishes_on_a_named_address(arguments: Task) -> None:
+    for port in arguments.get("published_ports", []):
+        assert re.match(r"(127\.0\.0\.1|\{\{ stack_bind_address \}\}):", port)

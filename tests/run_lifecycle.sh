@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# The life of a stack, on a second one beside whatever runs here: up, up again, refusals, stop,
+# start, down. Prints PASS or FAIL a line and the counts at the end.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+STACK=lifecycle
+readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000
+BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTTPS" -e "stack_http_port=$HTTP"
+  -e "stack_prometheus_port=$PROMETHEUS" -e "stack_grafana_port=$GRAFANA")
+WORK=$(mktemp -d)
+passed=0 failed=0
+
+play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
+query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
+running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
+
+check() { # NAME COMMAND...
+  local name=$1
+  shift
+  if "$@"; then
+    echo "PASS $name"
+    passed=$((passed + 1))
+  else
+    echo "FAIL $name"
+    failed=$((failed + 1))
+    [[ -s $WORK/log ]] && tail -n 25 "$WORK/log" | sed 's/^/     | /'
+  fi
+}
+
+# A refusal: the run fails, says so in these words, and what ran goes on running untouched.
+refused() { # NAME WORDS ARGUMENT...
+  local name=$1 words=$2 before after
+  shift 2
+  before=$(running)
+  play site "$@"
+  local code=$?
+  after=$(running)
+  check "$name" test "$code" -ne 0
+  check "$name: the message says what to do" bash -c 'tr -s " \n" " " <"$1" | grep -qE "$2"' _ "$WORK/log" "$words"
+  check "$name: what ran goes on running" test -n "$before" -a "$before" = "$after"
+}
+
+predicts() {
+  local password
+  password=$(cat "/etc/$STACK/secrets/user-admin") || return 1
+  curl -sS --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "admin:$password" -H 'Content-Type: application/json' \
+    -d '{"sentence": "what a wonderful morning"}' "https://localhost:$HTTPS/predict" | grep -q '"prediction value"'
+}
+
+left_over() {
+  docker ps --all --quiet --filter "label=stack=$STACK"
+  docker network ls --quiet --filter "label=stack=$STACK"
+  docker volume ls --quiet --filter "label=stack=$STACK"
+  docker image ls --quiet --filter "label=stack=$STACK"
+  docker image ls --quiet "$STACK-base"
+  docker image ls --quiet --filter label=stack.build --filter dangling=true
+  nft list tables | grep -w "$STACK"
+  find /etc /var/log /usr/local/bin -maxdepth 3 -name "$STACK*"
+}
+
+finish() {
+  [[ -n $(docker ps --all --quiet --filter "label=stack=$STACK") ]] && play teardown
+  rm -rf "$WORK"
+}
+trap finish EXIT
+
+if [[ $(id -u) != 0 ]]; then
+  echo "SKIP the life of a stack: it reads root's files; run it as root or through sudo"
+  echo "0 passed, 0 failed, 1 skipped"
+  exit 1
+fi
+
+play teardown # of a run that was cut off
+
+check "a second stack comes up beside the first" play site
+check "it predicts through its own port" predicts
+before=$(running)
+check "a second run passes" play site
+check "a second run changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+check "a second run restarts nothing" test "$before" = "$(running)"
+check "a run in check mode passes on a deployed stack" play site --check
+check "and would change nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+
+refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
+refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
+refused "a value of the wrong kind is refused" 'looks like 10r/s' -e nginx_rate_limit=fast
+refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"
+python3 -m http.server 19099 --bind 127.0.0.1 >/dev/null 2>&1 &
+server=$!
+refused "a port that is taken is refused" 'Port 19099 .* is taken' -e stack_https_port=19099
+kill "$server"
+refused "too little disk is refused" 'MB are free .* wants 99999999' -e docker_min_disk_mb=99999999
+refused "too little memory is refused" 'MB of memory, the stack wants 99999999' -e docker_min_memory_mb=99999999
+mkdir "$WORK/model"
+printf 'not a model' >"$WORK/model/model.joblib"
+cp model/model.json "$WORK/model/"
+refused "a model that is not the card's is refused" 'model.json describes' -e "api_model_dir=$WORK/model"
+printf '{"name": "x", "version": "x", "sha256": "%s", "classes": ["a", "b"], "golden": []}' \
+  "$(sha256sum <"$WORK/model/model.joblib" | cut -c1-64)" >"$WORK/model/model.json"
+refused "a build that fails is refused" 'could not be built; nothing that runs was touched' -e "api_model_dir=$WORK/model"
+refused "a replica that never gets healthy is refused" 'did not become healthy in 15 s beside the running ones' \
+  -e api_memory=24M -e api_healthy_timeout=15
+refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
+check "it predicts after all that" predicts
+
+first=$(query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1)
+check "it stops" play stop
+check "then none of its containers runs" test -z "$(running)"
+check "it starts again" play site
+check "and predicts again" predicts
+again=$(query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1)
+check "and Prometheus kept its history" test -n "$first" -a "${again%%[.\"]*}" -le "$((${first%%[.\"]*} + 15))"
+
+check "it is taken down" play teardown
+check "and nothing of it is left" test -z "$(left_over)"
+left_over
+
+echo "$passed passed, $failed failed"
+((failed == 0))
