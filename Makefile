@@ -65,6 +65,9 @@ lint: $(VENV)/tests ## Run every linter
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
 	$(BIN)/python src/gen_model.py --data $(or $(DATA),data/tweet_emotions.csv) --out $(if $(DATA),model,.cache/model)
 
+bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
+	@tests/bench_start.sh
+
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
 	$(BIN)/python tests/render.py --write
 
@@ -87,4 +90,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project test test-lifecycle status logs env verify teardown lint model docs archive help
+.PHONY: start-project stop-project test test-lifecycle status logs env verify teardown lint model bench-start docs archive help

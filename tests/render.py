@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.vars.manager import VariableManager
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ("docker", "certs", "api", "nginx", "monitoring")
-STACK_FILE = ROOT / "inventory/group_vars/all/stack.yml"
+# By name: what a user adds beside them (host_vars, a vault) is not the default inventory.
+SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring.yml")
+STACK_FILE = ROOT / SHARED[0]
 RENDERED = ROOT / "docs/rendered"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- variables:begin -->", "<!-- variables:end -->"
@@ -53,16 +53,9 @@ def _loader() -> DataLoader:
     return loader
 
 
-@cache
-def _inventory_variables() -> dict[str, Any]:
-    inventory = InventoryManager(loader=_loader(), sources=[str(ROOT / "inventory/localhost.yml")])
-    manager = VariableManager(loader=_loader(), inventory=inventory)
-    variables: dict[str, Any] = manager.get_vars(host=inventory.get_host("localhost"))
-    return variables
-
-
-def _role_file(role: str, path: str) -> dict[str, Any]:
-    file = ROOT / "roles" / role / path
+def _file(path: str) -> dict[str, Any]:
+    """Return the variables of a file, their strings marked as templates; none if it is missing."""
+    file = ROOT / path
     if not file.is_file():
         return {}
     content: dict[str, Any] | None
@@ -85,11 +78,12 @@ def _variables(role: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return what a task of the role sees, lowest precedence first, `overrides` being -e."""
     variables: dict[str, Any] = {}
     for name in ROLES:
-        variables |= _role_file(name, "defaults/main.yml")
-    variables |= _inventory_variables()
+        variables |= _file(f"roles/{name}/defaults/main.yml")
+    for name in SHARED:
+        variables |= _file(name)
     # A role's internal names reach the other roles of the play, too.
     for name in ROLES:
-        variables |= _role_file(name, "vars/main.yml")
+        variables |= _file(f"roles/{name}/vars/main.yml")
     folder = str(ROOT / "roles" / role)
     variables |= {
         "ansible_check_mode": False,
@@ -177,7 +171,7 @@ def _spec(role: str) -> dict[str, Any]:
 
 def _role_table(role: str) -> Iterator[str]:
     spec = _spec(role)
-    yield f"### {role}: {spec['short_description'][0].lower()}{spec['short_description'][1:]}"
+    yield f"### {role}: {spec['short_description']}"
     yield ""
     yield "| variable | type | default | what it does |"
     yield "|---|---|---|---|"
@@ -216,7 +210,7 @@ def stack_variables() -> list[tuple[str, Any, str]]:
 
 
 def _stack_table() -> Iterator[str]:
-    yield "### The whole stack: names, addresses, ports"
+    yield "### stack: What all roles share"
     yield ""
     yield "| variable | default | what it does |"
     yield "|---|---|---|"

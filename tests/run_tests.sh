@@ -81,11 +81,12 @@ env_is_evaluable() {
 }
 holds 'make -s env prints what a shell can eval, with all eight names' env_is_evaluable
 
+before=$failed
 for name in GATEWAY_URL GATEWAY_CA API_USER API_PASSWORD PROMETHEUS_URL; do
   [ -n "${!name}" ] || holds "$name is known" fail "make -s env does not say it; is the stack up? ($(tail -n 1 "$work/make_errors"))"
 done
-[ -r "$GATEWAY_CA" ] || holds "GATEWAY_CA is a readable file" fail "'$GATEWAY_CA'"
-[ "$failed" -eq 0 ] || finish
+[ -r "$GATEWAY_CA" ] || holds 'GATEWAY_CA is a readable file' fail "'$GATEWAY_CA'"
+[ "$failed" -eq "$before" ] || finish
 
 # The shim of a version manager starts slowly, and this one is started often.
 PYTHON=$(python3 -c 'import sys; print(sys.executable)') || exit 2

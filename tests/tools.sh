@@ -87,6 +87,8 @@ if ! sound; then
 fi
 
 : >"$venv/.installing"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input "${requirements[@]}" ||
-  die "pip could not install $* (its message is above)"
+done=0
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input "${requirements[@]}" || done=$?
+# It stays only where pip was killed: one that gives up by itself leaves things in order.
 rm "$venv/.installing"
+[ "$done" = 0 ] || die "pip could not install $* (its message is above)"

@@ -1,7 +1,6 @@
 """What the host tests share. Run by pytest-testinfra: this machine, or others by `--hosts=ssh://…`."""
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,19 +9,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-STACK = os.environ.get("STACK_NAME", "emotions")
-REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
-OURS = (*REPLICAS, "nginx-1", "nginx-exporter-1", "prometheus-1")
-GRAFANA = "grafana-1"
-
-
-class Secret(str):
-    """A string that no failure message of a test shows."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
+from host.stack import STACK, Secret
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,19 +49,3 @@ def secrets(host: Host, root: None) -> dict[str, Secret]:
     chosen = [n for n in names if re.fullmatch(r"user-.+|salt|grafana-.+", n)]
     assert chosen, f"no secret in {folder}"
     return {n: Secret(host.file(f"{folder}/{n}").content_string.strip()) for n in chosen}
-
-
-def predict(host: Host, sentence: str) -> str:
-    """Ask the gateway from the machine itself; return the answer with its head."""
-    # The password on neither command line: the shell reads it, curl gets it on its stdin.
-    return str(
-        host.check_output(
-            "bash -c %s - %s %s",
-            'eval "$("$1" env)"; printf "user = \\"%s:%s\\"\\n" "$API_USER" "$API_PASSWORD" | '
-            'curl --silent --show-error --retry 3 --include --cacert "$GATEWAY_CA" --config - '
-            '--header "Content-Type: application/json" --data "{\\"sentence\\": \\"$2\\"}" '
-            '"$GATEWAY_URL/predict?query=$2"',
-            STACK,
-            sentence,
-        )
-    )

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import STACK, predict
 from testinfra.host import Host
+
+from host.stack import STACK, predict, request_id
 
 Inspected = dict[str, dict[str, Any]]
 ETC = f"/etc/{STACK}"
@@ -181,12 +182,6 @@ def log_line(host: Host, request_id: str) -> dict[str, str]:
     return found[0]
 
 
-def request_id(answer: str) -> str:
-    found = re.search(r"(?im)^x-request-id: ([0-9a-f]{32})", answer)
-    assert found, answer
-    return found[1]
-
-
 def test_access_log_is_json_with_the_agreed_fields(host: Host) -> None:
     answer = predict(host, "glad")
     line = log_line(host, request_id(answer))
@@ -205,7 +200,8 @@ def test_access_log_is_json_with_the_agreed_fields(host: Host) -> None:
 def test_access_log_of_an_error_names_what_the_client_asked_for(host: Host) -> None:
     answer = host.check_output(
         "bash -c %s - %s",
-        'eval "$("$1" env)"; curl --silent --retry 3 --include --cacert "$GATEWAY_CA" --data x "$GATEWAY_URL/predict"',
+        'eval "$("$1" env)"; curl --silent --retry 3 --include --cacert "$GATEWAY_CA" '
+        '--data x "$GATEWAY_URL/predict"',
         STACK,
     )
     line = log_line(host, request_id(answer))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import OURS, STACK
 from testinfra.host import Host
 
+from host.stack import OURS, STACK
+
 Inspected = dict[str, dict[str, Any]]
-BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")  # noqa: S104 (compared, not bound)
+BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")
 PRIVATE_PORTS = ("8000", "8081", "9113")
 TIMED_OUT = 124
 # A /30 of the range kept for tests of networks (RFC 2544).
@@ -85,10 +86,12 @@ def test_drop_rule_is_loaded_before_the_engines_rules(host: Host, ruleset: str) 
         "docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' %s", STACK
     )
     hook = [line for line in ruleset.splitlines() if "hook forward" in line]
-    assert len(hook) == 1 and "priority filter - 10" in hook[0]
+    assert len(hook) == 1
+    assert "priority filter - 10" in hook[0]
     drops = [line for line in ruleset.splitlines() if " drop" in line]
     assert len(drops) == 1
-    assert f"ip daddr {subnet}" in drops[0] and "dnat" in drops[0]
+    assert f"ip daddr {subnet}" in drops[0]
+    assert "dnat" in drops[0]
 
 
 def test_drop_rule_file_is_valid(host: Host, ruleset: str) -> None:
@@ -138,12 +141,12 @@ def neighbour(host: Host, root: None) -> Iterator[str]:
 def test_neighbour_reaches_the_gateways_published_ports(
     host: Host, inspected: Inspected, neighbour: str
 ) -> None:
-    if BIND_ADDRESS != "0.0.0.0":  # noqa: S104
+    if BIND_ADDRESS != "0.0.0.0":
         pytest.skip(f"the gateway is published on {BIND_ADDRESS} only")
     for port in ("443/tcp", "80/tcp"):
         assert try_from(host, neighbour, ROUTER, host_port(inspected, "nginx-1", port)) == 0
     answer = host.run(
-        "ip netns exec %s curl --silent --insecure --max-time 5 --output /dev/null --write-out %s %s",
+        "ip netns exec %s curl --silent --insecure --max-time 5 -o /dev/null --write-out %s %s",
         neighbour,
         "%{http_code}",
         f"https://{ROUTER}:{host_port(inspected, 'nginx-1', '443/tcp')}/",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policy.project import ROLES, ROOT, load, options, relative, role_yaml
+from policy.project import ROLES, ROOT, calls, load, options, relative, role_tasks, role_yaml
 
 STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
 WIRING = load(ROOT / "inventory/group_vars/all/wiring.yml")
@@ -88,11 +88,12 @@ def test_internal_variables_carry_the_roles_name_behind_two_underscores(role: st
 
 @each_role
 def test_variables_that_a_run_makes_carry_the_roles_name_or_are_shared(role: str) -> None:
-    text = "\n".join(p.read_text() for p in (ROOT / "roles" / role).glob("tasks/*.yml"))
-    registered = re.findall(r"(?m)^\s*register: (\S+)$", text)
-    facts = re.findall(r"set_fact:\n((?:\s+\w+:.*\n)+)", text)
-    made = registered + re.findall(r"(?m)^\s+(__\w+|[a-z]\w*):", "".join(facts))
-    assert [n for n in made if not re.match(rf"__({role}|stack)_", n)] == []
+    made: list[str] = []
+    for place, task in role_tasks():
+        if place.startswith(f"roles/{role}/"):
+            made += [task["register"]] if "register" in task else []
+            made += calls(task, "set_fact") or {}
+    assert [name for name in made if not re.match(rf"__({role}|stack)_", name)] == []
 
 
 @each_role

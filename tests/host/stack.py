@@ -1,0 +1,43 @@
+"""What the host tests know about the stack: its name, its containers, how to ask it."""
+
+import os
+import re
+
+from testinfra.host import Host
+
+STACK = os.environ.get("STACK_NAME", "emotions")
+REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
+OURS = (*REPLICAS, "nginx-1", "nginx-exporter-1", "prometheus-1")
+GRAFANA = "grafana-1"
+
+
+class Secret(str):
+    """A string that no failure message of a test shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def predict(host: Host, sentence: str) -> str:
+    """Ask the gateway from the machine itself; return the answer with its head."""
+    # The password on neither command line: the shell reads it, curl gets it on its stdin.
+    return str(
+        host.check_output(
+            "bash -c %s - %s %s",
+            'eval "$("$1" env)"; printf "user = \\"%s:%s\\"\\n" "$API_USER" "$API_PASSWORD" | '
+            'curl --silent --show-error --retry 3 --include --cacert "$GATEWAY_CA" --config - '
+            '--header "Content-Type: application/json" --data "{\\"sentence\\": \\"$2\\"}" '
+            '"$GATEWAY_URL/predict?query=$2"',
+            STACK,
+            sentence,
+        )
+    )
+
+
+def request_id(answer: str) -> str:
+    """Return the X-Request-ID of an answer with its head."""
+    found = re.search(r"(?im)^x-request-id: ([0-9a-f]{32})", answer)
+    assert found, answer
+    return found[1]

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Runs every tier of tests, the fast ones first, and sums them up: `make test`.
+#
+# A failed tier does not hide the next; a tier without a test counts as a failure. INVENTORY and ARGS
+# are make's: host tests go to the machines of that inventory, and a stack's other name or ports are
+# read from ARGS (-e stack_name=…). PYTHON names the Python of the tests (.venv/bin/python).
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+python=${PYTHON:-.venv/bin/python}
+"$python" -c 'import pytest' 2>/dev/null ||
+  { printf 'run_all.sh: %s has no pytest; make test installs it\n' "$python" >&2; exit 2; }
+bin=$(cd "$(dirname "$python")" && pwd)
+export PATH="$bin:$PATH" PYTHON="$bin/${python##*/}" ANSIBLE_NOCOLOR=1 NO_COLOR=1
+export INVENTORY=${INVENTORY:-inventory/localhost.yml} ARGS=${ARGS:-}
+
+# NAME: its value among ARGS, if it is there.
+argument() { sed -nE "s/(^|.*[ '\"{,])$1[\"']?[=:] *[\"']?([^ '\",}]+).*/\2/p" <<<"$ARGS"; }
+: "${STACK_NAME:=$(argument stack_name)}" "${HTTP_PORT:=$(argument stack_http_port)}"
+: "${STACK_BIND_ADDRESS:=$(argument stack_bind_address)}"
+export STACK_NAME=${STACK_NAME:-emotions} HTTP_PORT=${HTTP_PORT:-80} STACK_BIND_ADDRESS=${STACK_BIND_ADDRESS:-0.0.0.0}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0 skipped=0 bad=()
+
+heading() { printf '\n==== %s\n' "$1"; started=$SECONDS; }
+
+# NAME PASSED FAILED SKIPPED EXIT_CODE: add a tier up and say how it went.
+result() {
+  local broken=$3
+  if [ $(($2 + $3)) = 0 ]; then
+    printf '%s: no test ran (exit code %d)\n' "$1" "$5"
+    broken=1
+  elif [ "$3" = 0 ] && [ "$5" != 0 ]; then
+    printf '%s: every test passed and yet it ended with exit code %d\n' "$1" "$5"
+    broken=1
+  fi
+  printf -- '---- %s: %d passed, %d failed, %d skipped in %d s\n' "$1" "$2" "$broken" "$4" $((SECONDS - started))
+  passed=$((passed + $2)) failed=$((failed + broken)) skipped=$((skipped + $4))
+  [ "$broken" = 0 ] || bad+=("$1")
+}
+
+lines() { grep -cE "^$1\b" "$work/output"; }
+
+# NAME COMMAND...: a script that prints a line with PASS, FAIL or SKIP for each test.
+script_tier() {
+  local name=$1 code
+  shift
+  heading "$name"
+  # Its own sum is part of ours.
+  "$@" 2>&1 | tee "$work/output" | grep --line-buffered -vE '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
+  code=${PIPESTATUS[0]}
+  result "$name" "$(lines PASS)" "$(lines FAIL)" "$(lines SKIP)" "$code"
+}
+
+# NAME ARGUMENTS...: a folder of pytest's.
+pytest_tier() {
+  local name=$1 code counts
+  shift
+  heading "$name"
+  rm -f "$work/report.xml"
+  "$python" -m pytest --quiet -rfE --color=no -p no:cacheprovider --junitxml="$work/report.xml" "tests/$name" "$@" 2>&1
+  code=$?
+  counts=$("$python" - "$work/report.xml" <<'PYTHON'
+import collections, sys
+import xml.etree.ElementTree as tree
+
+try:
+    cases = list(tree.parse(sys.argv[1]).iter("testcase"))
+except (OSError, tree.ParseError):
+    cases = []
+reasons = collections.Counter(s.get("message") for c in cases for s in c.iter("skipped"))
+# A test that fails and then fails to clean up is one.
+failed = sum(c.find("failure") is not None or c.find("error") is not None for c in cases)
+skipped = sum(reasons.values())
+for reason, count in reasons.items():
+    print(f"SKIP {count} times: {reason}" if count > 1 else f"SKIP {reason}", file=sys.stderr)
+print(len(cases) - failed - skipped, failed, skipped)
+PYTHON
+  ) || counts='0 0 0'
+  # shellcheck disable=SC2086 # three words
+  result "$name" $counts "$code"
+}
+
+hosts=()
+[ "$INVENTORY" = inventory/localhost.yml ] || hosts=(--hosts=ansible://all "--ansible-inventory=$INVENTORY")
+
+script_tier linters tests/lint.sh
+pytest_tier unit
+pytest_tier templates
+pytest_tier policy
+pytest_tier host ${hosts[@]+"${hosts[@]}"}
+script_tier behaviour tests/run_tests.sh
+
+[ ${#bad[@]} = 0 ] || printf '\nNot well: %s\n' "${bad[*]}"
+printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
