@@ -2,7 +2,7 @@
 # The life of a stack, on a second one beside whatever runs here: up, up again, refusals, stop,
 # start, down. Prints PASS or FAIL a line and the counts at the end.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 STACK=lifecycle
 readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000

@@ -36,7 +36,8 @@ def model_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def manifest(model_dir: Path) -> dict[str, Any]:
-    return json.loads((model_dir / "model.json").read_text())
+    card: dict[str, Any] = json.loads((model_dir / "model.json").read_text())
+    return card
 
 
 @pytest.fixture(scope="session")
