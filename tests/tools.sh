@@ -22,10 +22,11 @@ can_make_venv() {
   "$1" -c 'import ensurepip, venv' 2>/dev/null
 }
 
-# Print the first Python that is new enough, and prefer one that needs nothing installed.
+# Print the first Python that is new enough, and prefer one that needs nothing installed. The
+# system's comes first: a version manager's is built slower and other users may not run it.
 find_python() {
   local candidate path incomplete=
-  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+  for candidate in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
     if ! path=$(interpreter "$candidate"); then
       [ "$candidate" != "${PYTHON:-}" ] ||
         printf 'tools.sh: PYTHON=%s is no Python %s or newer; looking for another\n' "$PYTHON" "$OLDEST" >&2
