@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Looks at the machine and changes nothing: survey.sh STACK SUBNET PYTHON
+# Looks at the machine and changes nothing: survey.sh STACK SUBNET PYTHON PATH...
 # Prints lines of KEY<space>VALUE, for a play that would else need a dozen tasks to ask.
 set -uo pipefail
 
 stack=$1 subnet=$2 python=$3
+shift 3
 
 say() { sed "s/^/$1 /"; }
 
@@ -14,6 +15,11 @@ nft list table inet "$stack" 2>/dev/null | tr -d '\t' | say rule
 for tool in nft logrotate ss; do
   command -v "$tool" >/dev/null || echo "missing $tool"
 done
+# What stands where the roles put files: PATH MODE UID GID, and the SHA-256 of a file.
+find "$@" -type d -printf 'path %p %m %U %G\n' 2>/dev/null
+find "$@" -type f -size -1024k -not -name '*.log*' -printf '%m %U %G ' -exec sha256sum {} \; 2>/dev/null |
+  awk '{print "path", $5, $1, $2, $3, $4}'
+
 "$python" -c 'import cryptography, passlib, requests' 2>/dev/null || echo 'missing python'
 
 data=/var/lib
