@@ -41,7 +41,7 @@ COPY ca.crt requirements.txt /tmp/
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /venv && if [ -s /tmp/ca.crt ]; then export PIP_CERT=/tmp/ca.crt; fi && /venv/bin/pip install --no-cache-dir -r /tmp/requirements.txt
 END
-docker build --quiet --tag bench-usual "$WORK/usual" >/dev/null
+docker build --quiet --tag bench-usual "$WORK/usual" >/dev/null 2>&1
 
 megabytes() { docker image inspect --format '{{.Size}}' "$1" | awk '{printf "%.0f", $1 / 1e6}'; }
 newest() { docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=*-$1:*" --filter label=stack | head -n 1; }
