@@ -94,6 +94,7 @@ def load(stack: dict[str, str], prometheus_url: str) -> None:
         assert time.monotonic() < deadline, "Prometheus saw no requests at the replicas"
         for group in ("", "debug"):
             predict(stack, group)
+        # Prometheus asks every 15 s; a second between two rounds also keeps within the rate limit.
         time.sleep(1)
 
 
