@@ -22,7 +22,7 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[1]
-ROLES = ("docker", "certs", "api", "nginx", "monitoring")
+ROLES = ("docker", "certs", "api", "nginx", "monitoring", "host")
 # By name: what a user adds beside them (host_vars, a vault) is not the default inventory.
 SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring.yml")
 STACK_FILE = ROOT / SHARED[0]
@@ -87,6 +87,7 @@ def _variables(role: str, overrides: dict[str, Any]) -> dict[str, Any]:
     folder = str(ROOT / "roles" / role)
     variables |= {
         "ansible_check_mode": False,
+        "ansible_connection": "local",
         "ansible_facts": FACTS,
         "ansible_search_path": [folder],
         "playbook_dir": str(ROOT / "playbooks"),

@@ -25,7 +25,8 @@ find "$@" -type f -size -1024k -not -name '*.log*' -printf '%m %U %G ' -exec sha
 data=/var/lib
 if version=$(docker version --format '{{.Server.Version}}' 2>/dev/null); then
   echo "engine $version"
-  data=$(docker info --format '{{.DockerRootDir}}')
+  IFS='|' read -r data live swarm < <(docker info --format '{{.DockerRootDir}}|{{.LiveRestoreEnabled}}|{{.Swarm.LocalNodeState}}')
+  echo "live_restore $live $swarm"
   docker image ls --format '{{.Repository}}:{{.Tag}}' | say image
   docker image inspect --format '{{.Id}}' "$stack-base:trixie" 2>/dev/null | say base
   docker ps --all --filter "label=stack=$stack" \
