@@ -34,6 +34,9 @@ start-project: $(VENV)/controller ## Put the stack up, or bring it to what the f
 stop-project: $(VENV)/controller ## Stop it and keep everything
 	$(PLAYBOOK) playbooks/stop.yml
 
+upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
+	$(PLAYBOOK) playbooks/upgrade.yml
+
 test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host and behaviour tests
 	@tests/run_all.sh
 
@@ -90,4 +93,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project test test-lifecycle status logs env verify teardown lint model bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-lifecycle status logs env verify teardown lint model bench-start docs archive help
