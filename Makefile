@@ -2,8 +2,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# The machine: this one, or another by ssh with INVENTORY=inventory/vm.yml.
-INVENTORY ?= inventory/localhost.yml
+# The machine: this one, or another by ssh with TARGET=vm (inventory/vm.yml). Where STACK_HOST does not
+# say which, it is the one that `vagrant up` made.
+TARGET ?= localhost
+INVENTORY ?= inventory/$(TARGET).yml
+ifeq ($(TARGET)$(STACK_HOST),vm)
+-include .vagrant/target.mk
+endif
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
 ARGS ?=
 # CSV that `make model` trains on. Without one it trains on the small sample, beside the model that
@@ -14,18 +19,13 @@ FORMAT ?= table
 LINES ?= 20
 
 VENV := .venv
-export INVENTORY ARGS
+export TARGET INVENTORY ARGS
 BIN := $(VENV)/bin
 LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
 # A password is asked for only where sudo wants one.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || [ -z "$(LOCAL)" ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
 PLAYBOOK = $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME) $(ARGS)
-# One command on the machine: its output as it is, on stderr when it failed.
-define on_machine
-@out=$$($(BIN)/ansible all -i $(INVENTORY) $(BECOME) $(ARGS) --become -m ansible.builtin.command -a '$(1)'); status=$$?; \
-[ $$status = 0 ] || exec >&2; sed '1{/ rc=[0-9]* >>$$/d}' <<<"$$out"; exit $$status
-endef
-
+ASK = BECOME=$(BECOME) playbooks/ask.sh '{{ stack_name }}'
 ##@ The stack
 
 start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
@@ -43,14 +43,17 @@ test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host and behav
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@tests/run_lifecycle.sh
 
+test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two hours, root)
+	@tests/vm/run.sh
+
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
-	$(call on_machine,{{ stack_name }} status $(if $(filter json,$(FORMAT)),--json))
+	@$(ASK) status $(if $(filter json,$(FORMAT)),--json)
 
 logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20)
-	$(call on_machine,{{ stack_name }} logs $(LINES))
+	@$(ASK) logs $(LINES)
 
 env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
-	$(call on_machine,{{ stack_name }} env)
+	@$(ASK) env
 
 verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
 	$(PLAYBOOK) playbooks/verify.yml
@@ -93,4 +96,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-lifecycle status logs env verify teardown lint model bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-lifecycle test-vm status logs env verify teardown lint model bench-start docs archive help

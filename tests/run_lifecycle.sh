@@ -48,6 +48,29 @@ predicts() {
     -d '{"sentence": "what a wonderful morning"}' "https://localhost:$HTTPS/predict" | grep -q '"prediction value"'
 }
 
+# Do something under load: nothing may get lost, neither on a connection that lasts nor on new ones.
+losing_nothing() { # NAME PLAY ARGUMENT...
+  local name=$1 knockers=() how
+  shift
+  rm -f "$WORK/done"
+  for how in '' --new; do
+    (set -a && eval "$("$STACK" env)" && exec .venv/bin/python tests/knock.py ${how:+"$how"} "$WORK/done") >"$WORK/knock$how" 2>&1 &
+    knockers+=($!)
+  done
+  play "$@"
+  check "$name" test $? = 0
+  touch "$WORK/done"
+  wait "${knockers[0]}"
+  check "$name: no request got lost ($(head -n 1 "$WORK/knock"))" test $? = 0
+  wait "${knockers[1]}"
+  check "$name: no new connection was refused ($(head -n 1 "$WORK/knock--new"))" test $? = 0
+  tail -n +2 -q "$WORK/knock" "$WORK/knock--new" | grep . | sed 's/^/     | /'
+}
+
+file_serial() { openssl x509 -noout -serial -in "/etc/$STACK/tls/server.crt"; }
+served_serial() { openssl s_client -connect "127.0.0.1:$HTTPS" -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+claims_an_old_package() { docker run --rm "$STACK-base:trixie" dpkg-query --show ca-certificates | grep -q '\s0$'; }
+
 left_over() {
   docker ps --all --quiet --filter "label=stack=$STACK"
   docker network ls --quiet --filter "label=stack=$STACK"
@@ -82,6 +105,17 @@ check "a second run restarts nothing" test "$before" = "$(running)"
 check "a run in check mode passes on a deployed stack" play site --check
 check "and would change nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
+check "a certificate in order is left alone" test -z "$("$STACK-certificate")"
+before=$(file_serial)
+check "one that ends soon is renewed without a run" bash -c "RENEW_DAYS=400 $STACK-certificate | grep -q ^reloaded"
+check "it is another one" test "$before" != "$(file_serial)"
+check "and the gateway serves it" test "$(file_serial)" = "$(served_serial)"
+check "a run after that passes" play site
+check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+
+losing_nothing "the gateway's container is replaced" site -e nginx_memory=192M
+check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-nginx-stand-in")$(nft list tables | grep stand-in)"
+
 refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
 refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
 refused "a value of the wrong kind is refused" 'looks like 10r/s' -e nginx_rate_limit=fast
@@ -103,6 +137,16 @@ refused "a replica that never gets healthy is refused" 'did not become healthy i
   -e api_memory=24M -e api_healthy_timeout=15
 refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
 check "it predicts after all that" predicts
+
+# A base image that claims to hold a package of long ago.
+printf 'FROM %s\nRUN sed -i "/^Package: ca-certificates$/,/^$/s/^Version: .*/Version: 0/" /var/lib/dpkg/status\n' "$STACK-base:trixie" |
+  docker build --quiet --tag "$STACK-base:trixie" - >/dev/null
+check "the base image claims an old package" claims_an_old_package
+losing_nothing "an upgrade builds and replaces everything" upgrade
+check "nothing claims an old package any more" bash -c "! docker run --rm $STACK-base:trixie dpkg-query --show ca-certificates | grep -q '\s0$'"
+before=$(running)
+check "an upgrade with nothing newer passes" play upgrade
+check "and replaces nothing" test "$before" = "$(running)"
 
 first=$(query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1)
 check "it stops" play stop

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# One command of the stack on the machine, its output as it is: playbooks/ask.sh STACK_COMMAND WORD...
+#
+# STACK_COMMAND is a template ({{ stack_name }}). INVENTORY and ARGS are make's. What `env` says of
+# another machine is put in terms of this one: its CA is fetched into .cache/, and the address is
+# GATEWAY_HOST, else STACK_HOST, where the machine has no name of its own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# COMMAND: on failure everything goes to stderr.
+on_machine() {
+  local output status=0
+  # shellcheck disable=SC2086 # ARGS are words
+  output=$(.venv/bin/ansible all -i "$INVENTORY" ${BECOME:-} ${ARGS:-} --become -m ansible.builtin.command -a "$1") || status=$?
+  [ "$status" = 0 ] || exec >&2
+  # Ansible's own head line.
+  sed '1{/ rc=[0-9]* >>$/d}' <<<"$output"
+  return "$status"
+}
+
+if [ "${2:-}" != env ] || [ "$INVENTORY" = inventory/localhost.yml ]; then
+  on_machine "$*"
+  exit
+fi
+lines=$(on_machine "$*")
+machine=${STACK_HOST:-127.0.0.1}
+ca=$PWD/.cache/$machine-ca.crt
+mkdir -p .cache
+on_machine "cat $(sed -n 's/^GATEWAY_CA=//p' <<<"$lines")" >"$ca"
+case $machine in
+  127.* | ::1) machine=localhost ;;
+esac
+machine=${GATEWAY_HOST:-$machine}
+sed -e "s|^GATEWAY_CA=.*|GATEWAY_CA=$ca|" -e "s|^GATEWAY_URL=https://localhost|GATEWAY_URL=https://$machine|" <<<"$lines"

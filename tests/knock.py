@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Knocks at a gateway again and again while something is done to it, and says what got lost.
+
+    python tests/knock.py [--new] UNTIL
+
+Takes GATEWAY_URL, GATEWAY_CA, API_USER and API_PASSWORD from the environment (`make env`).
+Asks for a prediction seven times a second over one connection, as the gateway's limit allows;
+with --new it opens a connection for each request instead, as fast as it can, and asks for a page
+that is not there. Stops when the file UNTIL appears. Prints `N asked, N failed, worst N ms` and
+the failures; the exit code is 1 when there is one. Like every client it looks for a closed
+connection before it writes on it.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import os
+import pathlib
+import select
+import ssl
+import sys
+import time
+import urllib.parse
+
+# However long the thing takes, this ends.
+LONGEST = 1800
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("until", type=pathlib.Path)
+    parser.add_argument("--new", action="store_true")
+    options = parser.parse_args()
+
+    gateway = urllib.parse.urlsplit(os.environ["GATEWAY_URL"])
+    context = ssl.create_default_context(cafile=os.environ["GATEWAY_CA"])
+    method, path, body, wanted = "GET", "/nothing", None, 404
+    headers = {}
+    if not options.new:
+        method, path, wanted = "POST", "/predict", 200
+        body = json.dumps({"sentence": "what a wonderful morning"})
+        both = f"{os.environ['API_USER']}:{os.environ['API_PASSWORD']}"
+        token = base64.b64encode(both.encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {token}"}
+
+    def connect() -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(
+            str(gateway.hostname), gateway.port or 443, context=context, timeout=10
+        )
+
+    connection = connect()
+    asked, worst, failures = 0, 0.0, []
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end and not options.until.exists():
+        started = time.monotonic()
+        if connection.sock and select.select([connection.sock], [], [], 0)[0]:
+            connection.close()
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != wanted:
+                failures.append(f"{answer.status} {text[:100]!r}")
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(repr(error))
+            connection.close()
+        asked += 1
+        worst = max(worst, time.monotonic() - started)
+        if options.new:
+            connection.close()
+        else:
+            time.sleep(0.14)
+    print(f"{asked} asked, {len(failures)} failed, worst {worst * 1000:.0f} ms")
+    print("\n".join(failures[:5]))
+    return 1 if failures or not asked else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

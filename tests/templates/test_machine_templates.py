@@ -1,0 +1,388 @@
+"""What the machine gets beside the containers: firewall, the stack's commands, units, login."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import render
+
+DEDICATED = {"stack_dedicated": True}
+
+
+def executable(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+# ---- firewall of a dedicated machine ------------------------------------------------------------
+
+
+def chain(text: str, name: str) -> list[str]:
+    """Return the lines of a chain, without comments."""
+    body = text.split(f"chain {name} {{\n")[1].split("\n\t}")[0]
+    lines = [line.strip() for line in body.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_only_a_dedicated_machine_gets_an_input_rule() -> None:
+    assert "hook input" not in render.render("docker", "firewall.nft.j2")
+    off = render.render("docker", "firewall.nft.j2", **DEDICATED, docker_input_rule=False)
+    assert "hook input" not in off
+    assert "hook input" in render.render("docker", "firewall.nft.j2", **DEDICATED)
+
+
+def test_a_dedicated_machine_drops_what_nobody_asked_for_last() -> None:
+    rules = chain(render.render("docker", "firewall.nft.j2", **DEDICATED), "input")
+    assert rules[-1].startswith("drop ")
+    assert [r for r in rules[1:-1] if " accept " not in r] == []
+    assert any(r.startswith("ct state established,related accept") for r in rules)
+
+
+def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
+    lines = [
+        'listener LISTEN 0 128 0.0.0.0:2022 0.0.0.0:* users:(("sshd",pid=384,fd=3)) ',
+        'listener LISTEN 0 128 [::]:2022 [::]:* users:(("sshd",pid=384,fd=4)) ',
+        'listener LISTEN 0 128 0.0.0.0:25 0.0.0.0:* users:(("master",pid=1,fd=4)) ',
+    ]
+    text = render.render(
+        "docker",
+        "firewall.nft.j2",
+        **DEDICATED,
+        __docker_lines=lines,
+        ansible_port=2222,
+        docker_open_ports=[29090],
+        stack_https_port=8443,
+    )
+    (rule,) = [r for r in chain(text, "input") if "tcp dport" in r]
+    assert re.findall(r"\d+", rule.split("{")[1].split("}")[0]) == [
+        "22",
+        "80",
+        "2022",
+        "2222",
+        "8443",
+        "29090",
+    ]
+
+
+def test_the_public_port_leads_to_the_gateway_on_the_machine_itself() -> None:
+    assert "type nat" not in render.render("docker", "firewall.nft.j2")
+    text = render.render("docker", "firewall.nft.j2", stack_public_https_port=8443)
+    (rule,) = [r for r in chain(text, "output") if "redirect" in r]
+    assert rule.startswith("ip daddr 127.0.0.0/8 tcp dport 8443 redirect to :443 ")
+
+
+# ---- the stand-in of a gateway that is replaced -------------------------------------------------
+
+
+def test_new_connections_to_both_ports_go_to_the_stand_in() -> None:
+    text = render.render("nginx", "stand_in.nft.j2", stack_https_port=8443)
+    for hook in ("prerouting", "output"):
+        rules = [r for r in chain(text, hook) if "dnat" in r]
+        assert [re.findall(r"dport (\d+) dnat ip to ([\d.:]+)", r)[0] for r in rules] == [
+            ("8443", "172.28.10.11:443"),
+            ("80", "172.28.10.11:80"),
+        ]
+        assert all("fib daddr type local" in rule for rule in rules)
+
+
+def test_the_stand_in_keeps_to_the_address_that_the_gateway_is_bound_to() -> None:
+    text = render.render("nginx", "stand_in.nft.j2", stack_bind_address="192.0.2.7")
+    assert text.count("ip daddr 192.0.2.7 fib daddr type local") == 4
+
+
+# ---- the stack's command ------------------------------------------------------------------------
+
+# A Docker that knows four containers, a file in $STATE for each that runs. It notes its calls.
+FAKE_DOCKER = """#!/bin/bash
+echo "$*" >>"$STATE/calls"
+names="app-api-v1-1 app-api-v1-2 app-nginx-1 app-prometheus-1"
+declare -A component=(
+  [app-api-v1-1]=api [app-api-v1-2]=api [app-nginx-1]=nginx [app-prometheus-1]=prometheus)
+case $1 in
+  ps) echo "$names" ;;
+  start) shift; for n in "$@"; do touch "$STATE/$n"; done ;;
+  stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
+  inspect)
+    separator='['
+    for n in $names; do
+      [ -e "$STATE/$n" ] && state=running running=true || { state=exited running=false; }
+      printf '%s{"Name": "/%s", "RestartCount": 0, "State": {' "$separator" "$n"
+      printf '"Status": "%s", "Running": %s, ' "$state" "$running"
+      printf '"StartedAt": "", "FinishedAt": "", '
+      printf '"Health": {"Status": "%s"}}, ' "${HEALTH:-healthy}"
+      printf '"Config": {"Image": "i", "Labels": {"stack.component": "%s"}}}' "${component[$n]}"
+      separator=,
+    done
+    echo ']'
+    ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
+    """The command, a folder with the state of a stand-in for Docker, and the environment."""
+    state = tmp_path / "state"
+    state.mkdir()
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    executable(bin_dir / "docker", FAKE_DOCKER)
+    # Nobody's sudo: whoever runs the tests may not be root.
+    executable(bin_dir / "sudo", '#!/bin/bash\nexec "$@"\n')
+    text = render.render("docker", "stack.py.j2", stack_name="app", stack_dir=str(tmp_path / "etc"))
+    text = text.replace("os.geteuid() != 0", "False").replace("PATIENCE = 180", "PATIENCE = 1")
+    command = executable(tmp_path / "app", text)
+    return command, state, {"PATH": f"{bin_dir}:{os.environ['PATH']}", "STATE": str(state)}
+
+
+def call(machine: tuple[Path, Path, dict[str, str]], *words: str, **more: str) -> tuple[int, str]:
+    command, _, environment = machine
+    done = subprocess.run(
+        [command, *words], env=environment | more, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def calls(machine: tuple[Path, Path, dict[str, str]], verb: str) -> list[str]:
+    lines = (machine[1] / "calls").read_text().splitlines()
+    return [line for line in lines if line.startswith(verb + " ")]
+
+
+def test_the_stack_starts_replicas_then_gateway_then_the_rest(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    code, output = call(machine, "start")
+    assert code == 0, output
+    assert calls(machine, "start") == [
+        "start app-api-v1-1 app-api-v1-2",
+        "start app-nginx-1",
+        "start app-prometheus-1",
+    ]
+    assert call(machine, "start") == (0, "")
+
+
+def test_the_stack_stops_the_gateway_first(machine: tuple[Path, Path, dict[str, str]]) -> None:
+    call(machine, "start")
+    assert call(machine, "stop")[0] == 0
+    assert calls(machine, "stop")[0] == "stop app-nginx-1"
+    assert sorted(calls(machine, "stop")[1].split()[1:]) == [
+        "app-api-v1-1",
+        "app-api-v1-2",
+        "app-prometheus-1",
+    ]
+
+
+def test_a_replica_that_stays_ill_ends_the_start_before_the_gateway(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    code, output = call(machine, "start", HEALTH="unhealthy")
+    assert code == 1
+    assert "not healthy after 1 s: app-api-v1-1, app-api-v1-2" in output
+    assert calls(machine, "start") == ["start app-api-v1-1 app-api-v1-2"]
+
+
+def test_the_state_in_one_line(machine: tuple[Path, Path, dict[str, str]]) -> None:
+    (machine[1] / "app-nginx-1").touch()
+    code, output = call(machine, "status", "--brief")
+    assert (code, output) == (1, "app: 1 of 4 containers well, certificate None days left\n")
+
+
+def test_what_it_does_not_know_gives_the_usage(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    code, output = call(machine, "status", "--jsn")
+    assert code == 2
+    assert "Usage: app status" in output
+
+
+# ---- the certificate's command ------------------------------------------------------------------
+
+
+class Certificates:
+    """A CA in a folder, and the command that keeps a certificate of it in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        (folder / "bin").mkdir()
+        (folder / "tls").mkdir()
+        (folder / "secrets").mkdir()
+        # No gateway runs, and the tests need not be root's.
+        executable(folder / "bin/docker", "#!/bin/bash\nexit 1\n")
+        for name in ("chown", "chgrp"):
+            executable(folder / "bin" / name, "#!/bin/bash\n")
+        self.authority("CA")
+        self.write()
+
+    def authority(self, name: str) -> None:
+        command = (
+            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
+            f" -subj /CN={name} -keyout secrets/ca.key -out ca.crt"
+            " -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign"
+        )
+        subprocess.run(
+            command.split(), cwd=self.folder, check=True, capture_output=True, timeout=60
+        )
+
+    def write(self, **overrides: object) -> None:
+        overrides = {"stack_dir": str(self.folder), **overrides}
+        request = render.render("certs", "request.cnf.j2", **overrides)
+        (self.folder / "certificate.cnf").write_text(request)
+        script = render.render("certs", "certificate.sh.j2", **overrides)
+        executable(self.folder / "command", script)
+
+    def run(self, *words: str, **more: str) -> str:
+        done = subprocess.run(
+            [self.folder / "command", *words],
+            env=self.environment | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def bytes(self, name: str) -> bytes:
+        return (self.folder / "tls" / name).read_bytes()
+
+    def says(self) -> str:
+        command = "openssl x509 -in tls/server.crt -noout -text -nameopt RFC2253".split()
+        return subprocess.run(
+            command, cwd=self.folder, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    made = Certificates(tmp_path)
+    assert made.run().startswith("signed: key and certificate are not a pair")
+    return made
+
+
+def test_a_certificate_in_order_is_left_alone(certificates: Certificates) -> None:
+    before = certificates.bytes("server.crt")
+    assert certificates.run() == ""
+    assert certificates.run("--check") == ""
+    assert certificates.bytes("server.crt") == before
+
+
+def test_it_says_what_a_strict_client_wants(certificates: Certificates) -> None:
+    text = certificates.says()
+    for line in (
+        "Subject: CN=localhost",
+        "DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1",
+        "CA:FALSE",
+        "TLS Web Server Authentication",
+        "X509v3 Authority Key Identifier",
+    ):
+        assert line in text
+    strict = (
+        "openssl verify -x509_strict -purpose sslserver -verify_hostname localhost"
+        " -CAfile ca.crt tls/server.crt"
+    )
+    subprocess.run(
+        strict.split(), cwd=certificates.folder, check=True, capture_output=True, timeout=60
+    )
+
+
+def test_one_that_ends_soon_is_replaced_and_its_key_stays(certificates: Certificates) -> None:
+    key, before = certificates.bytes("server.key"), certificates.bytes("server.crt")
+    assert certificates.run(RENEW_DAYS="400").startswith("signed: fewer than 400 days remain")
+    assert certificates.bytes("server.crt") != before
+    assert certificates.bytes("server.key") == key
+
+
+def test_other_names_are_signed_anew(certificates: Certificates) -> None:
+    certificates.write(stack_hostnames=["emotions.example.org", "localhost"])
+    assert certificates.run().startswith("signed: names or lifetime changed")
+    assert "DNS:emotions.example.org, DNS:localhost" in certificates.says()
+    assert certificates.run() == ""
+
+
+def test_check_says_what_it_would_do_and_does_nothing(certificates: Certificates) -> None:
+    before = certificates.bytes("server.crt")
+    said = certificates.run("--check", RENEW_DAYS="400")
+    assert said == "would sign: fewer than 400 days remain\n"
+    assert certificates.bytes("server.crt") == before
+
+
+@pytest.mark.parametrize("name", ["server.key", "server.crt"])
+def test_a_damaged_file_is_made_good(certificates: Certificates, name: str) -> None:
+    (certificates.folder / "tls" / name).write_text("nothing")
+    assert certificates.run().startswith("signed: key and certificate are not a pair")
+    assert certificates.run() == ""
+
+
+def test_a_new_authority_signs_anew(certificates: Certificates) -> None:
+    certificates.authority("another")
+    said = certificates.run()
+    assert said.startswith("signed: the CA does not vouch for the certificate")
+    assert certificates.run() == ""
+
+
+def test_a_certificate_of_your_own_is_never_signed_over(certificates: Certificates) -> None:
+    own = {f"certs_own_{n}_path": "/somewhere" for n in ("certificate", "key", "ca")}
+    certificates.write(**own)
+    before = certificates.bytes("server.crt")
+    assert certificates.run(RENEW_DAYS="400") == ""
+    assert certificates.bytes("server.crt") == before
+
+
+# ---- units, login, sudo -------------------------------------------------------------------------
+
+
+def test_the_boot_unit_does_not_go_down_with_the_engine() -> None:
+    unit = render.render("host", "stack.service.j2")
+    assert re.search(r"(?m)^Wants=.*\bdocker\.service\b", unit)
+    assert re.search(r"(?m)^After=.*\bdocker\.service\b.*\bemotions-firewall\.service$", unit)
+    # Any of these would stop the stack whenever the engine restarts.
+    assert not re.search(r"(?m)^(Requires|BindsTo|PartOf)=", unit)
+    assert "ExecStart=/usr/local/bin/emotions start\n" in unit
+    assert "ExecStop=/usr/local/bin/emotions stop\n" in unit
+
+
+def test_the_timer_looks_every_day_and_catches_up() -> None:
+    timer = render.render("host", "certificate.timer.j2")
+    assert "OnCalendar=daily\n" in timer
+    assert "Persistent=true\n" in timer
+    service = render.render("host", "certificate.service.j2")
+    assert "ExecStart=/usr/local/bin/emotions-certificate\n" in service
+
+
+def test_those_who_may_look_may_do_nothing_else() -> None:
+    text = render.render("host", "sudoers.j2").replace("\\\n", "")
+    (rule,) = [line for line in text.splitlines() if line.startswith("%")]
+    allowed = rule.partition("NOPASSWD:")[2].split(",")
+    assert rule.startswith("%adm ALL=(root) NOPASSWD:")
+    assert {c.split()[0] for c in allowed} == {"/usr/local/bin/emotions"}
+    assert {c.split()[1] for c in allowed} == {"status", "logs"}
+
+
+def test_the_login_message_names_the_stack_and_never_fails(tmp_path: Path) -> None:
+    text = render.render("host", "motd.sh.j2", __host_command=str(tmp_path / "none"))
+    done = subprocess.run(
+        ["sh", "-c", text], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "emotions status" in done.stdout
+    executable(tmp_path / "none", "#!/bin/sh\necho emotions: 7 of 7 containers well\n")
+    done = subprocess.run(
+        ["sh", "-c", text], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "  emotions: 7 of 7 containers well\n" in done.stdout
+
+
+def test_the_containers_write_to_the_journal_where_there_is_one() -> None:
+    assert render.resolve("api", "__stack_logging")["driver"] == "journald"
+    assert render.resolve("api", "__stack_logging")["options"] == {
+        "tag": "{{.Name}}",
+        "labels": "stack",
+    }
+    elsewhere = render.resolve(
+        "api", "__stack_logging", ansible_facts={**render.FACTS, "service_mgr": "docker-init"}
+    )
+    assert elsewhere["driver"] == "json-file"
+    assert set(elsewhere["options"]) == {"max-size", "max-file"}

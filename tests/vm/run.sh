@@ -1,0 +1,362 @@
+#!/usr/bin/env bash
+# The whole life of the stack on a real machine, slow under emulation: `make test-vm`.
+#
+# Usage: tests/vm/run.sh [--keep] [vagrant] [ssh]     which halves; both when none is named
+#
+# vagrant: makes a box of Debian 12 from its packages, runs the project's own Vagrantfile on it, looks
+# at the machine from outside and inside, restarts the engine under load, reboots, cuts the power,
+# moves the clock, fills the disk, halts and destroys it. ssh: the same roles by ssh on a plain Debian
+# 13, by an account that is not root, and by a second controller. Runs as root on a host where the
+# stack is up: the boxes get its images, else each guest builds its own for an hour. Prints PASS or
+# FAIL and the time of each step, and writes docs/vm.md.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 2
+
+readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
+readonly BOOT=300 # seconds from power to the first answer, under emulation
+halves=() keep=''
+for word in "$@"; do
+  case $word in
+    --keep) keep=yes ;;
+    vagrant | ssh) halves+=("$word") ;;
+    *) sed -n '2,13p' "$0" >&2 && exit 2 ;;
+  esac
+done
+[ ${#halves[@]} -gt 0 ] || halves=(vagrant ssh)
+[ "$(id -u)" = 0 ] || { echo 'run.sh: it mounts disks and starts an engine: run it as root' >&2; exit 2; }
+
+mkdir -p "$CACHE"
+work=$(mktemp -d)
+chmod 755 "$work"
+passed=0 failed=0 note='' shell=by_vagrant https=8443
+: >"$work/rows"
+
+# ---- results -------------------------------------------------------------------------------------
+
+# STEP COMMAND...: run it, remember how it went, how long it took and what it noted.
+step() {
+  local name=$1 started=$SECONDS mark=PASS
+  shift
+  note=''
+  if "$@" >"$work/log" 2>&1; then
+    passed=$((passed + 1))
+  else
+    mark=FAIL failed=$((failed + 1))
+  fi
+  printf '%s %s (%d s)%s\n' "$mark" "$name" $((SECONDS - started)) "${note:+: $note}"
+  [ "$mark" = PASS ] || tail -n 30 "$work/log" | sed 's/^/     | /'
+  printf '| %s | %s | %d | %s |\n' "$name" "$mark" $((SECONDS - started)) "$note" >>"$work/rows"
+  report
+  [ "$mark" = PASS ]
+}
+
+report() {
+  {
+    printf '# A real machine, as last seen\n\n'
+    # shellcheck disable=SC2016 # marks of Markdown
+    printf '`make test-vm` on %s, at %s. The guests ran under software emulation on %s cores: all times, in seconds, are upper bounds.\n\n' \
+      "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" "$(nproc)"
+    printf '| step | result | s | noted |\n|---|---|---:|---|\n'
+    cat "$work/rows"
+    printf '\n%d passed, %d failed.\n' "$passed" "$failed"
+    # What was seen otherwise, or could not be seen, is written by hand below this line.
+    ! grep -q '^## ' "$work/before" 2>/dev/null || { echo; sed -n '/^## /,$p' "$work/before"; }
+  } >"$REPORT"
+}
+
+finish() {
+  touch "$work/done"
+  if [ -z "$keep" ]; then
+    tests/vm/vagrant.sh destroy -f >/dev/null 2>&1
+    MACHINE=$CACHE/plain tests/vm/machine.sh destroy >/dev/null 2>&1
+  fi
+  rm -rf "$work"
+}
+trap finish EXIT
+cp "$REPORT" "$work/before" 2>/dev/null
+
+# ---- a machine from outside ------------------------------------------------------------------------
+
+# SCRIPT: in the guest, as the user vagrant.
+guest() { "$shell" "$1"; }
+by_vagrant() { tests/vm/vagrant.sh ssh -c "$1" </dev/null; }
+by_ssh() { MACHINE=$CACHE/plain tests/vm/machine.sh ssh "$1" </dev/null; }
+
+credentials() {
+  guest 'cat /etc/emotions/ca.crt' | tr -d '\r' >"$work/ca.crt" || return 1
+  guest 'sudo emotions env' | tr -d '\r' | sed "s|^GATEWAY_CA=.*|GATEWAY_CA=$work/ca.crt|" >"$work/env"
+  grep -q '^API_PASSWORD=.' "$work/env"
+}
+
+# COMMAND...: with what `make env` says of the guest in its environment.
+knowing() (
+  set -a
+  # shellcheck source=/dev/null
+  . "$work/env"
+  "$@"
+)
+
+predicts() {
+  # shellcheck disable=SC2016 # for the inner shell
+  knowing bash -c '[ "$(curl -s -o /dev/null -w "%{http_code}" --max-time 10 --cacert "$GATEWAY_CA" --user "$API_USER:$API_PASSWORD" \
+    -H "Content-Type: application/json" -d "{\"sentence\": \"what a wonderful morning\"}" "$GATEWAY_URL/predict")" = 200 ]'
+}
+
+answers_within() { # SECONDS
+  local started=$SECONDS
+  until predicts; do
+    [ $((SECONDS - started)) -lt "$1" ] || return 1
+    sleep 0.5
+  done
+  note="${note:+$note, }200 after $((SECONDS - started)) s"
+}
+
+# SCRIPT: run it in the guest while a client out here asks and asks.
+under_load() {
+  rm -f "$work/done"
+  knowing .venv/bin/python tests/knock.py "$work/done" >"$work/knock" 2>&1 &
+  local knocker=$! code=0
+  guest "$1" || code=1
+  answers_within 60
+  touch "$work/done"
+  wait "$knocker" || code=1
+  cat "$work/knock"
+  note=$(head -n 1 "$work/knock")
+  return "$code"
+}
+
+# ---- steps -----------------------------------------------------------------------------------------
+
+save_images() {
+  local references
+  references=$(docker ps --filter label=stack=emotions --format '{{.Image}}' | sort -u)
+  [ -n "$references" ] || { echo 'The stack does not run here: make start-project'; return 1; }
+  # shellcheck disable=SC2086 # words
+  docker save --output "$CACHE/images.tar" emotions-base:trixie $references
+}
+
+refuses_a_taken_port() {
+  python3 -m http.server "$https" --bind 127.0.0.1 >/dev/null 2>&1 &
+  local holder=$! output
+  output=$(tests/vm/vagrant.sh up 2>&1)
+  local code=$?
+  kill "$holder"
+  echo "$output"
+  [ "$code" != 0 ] && grep -q "Port $https of this host is taken" <<<"$output"
+}
+
+comes_up() { tests/vm/vagrant.sh up && credentials; }
+
+provisions_without_a_change() {
+  tests/vm/vagrant.sh provision >"$work/provision" 2>&1
+  local code=$?
+  grep -A1 'PLAY RECAP' "$work/provision" || tail -n 30 "$work/provision"
+  [ "$code" = 0 ] && grep -q 'changed=0 .*failed=0' "$work/provision"
+}
+
+contract() {
+  knowing env TARGET=vm tests/run_tests.sh >"$work/contract" 2>&1
+  local code=$?
+  grep -v ^PASS "$work/contract"
+  note=$(tail -n 1 "$work/contract")
+  return "$code"
+}
+
+host_tests() {
+  knowing .venv/bin/python -m pytest -q -p no:cacheprovider tests/host --hosts=ansible://all --ansible-inventory=inventory/vm.yml >"$work/host" 2>&1
+  local code=$?
+  tail -n 30 "$work/host"
+  note=$(tail -n 1 "$work/host")
+  return "$code"
+}
+
+# shellcheck disable=SC2016 # scripts for the guest
+place_to_work() {
+  guest 'set -e
+    sudo run-parts /etc/update-motd.d | grep "emotions: 7 of 7 containers well"
+    systemctl is-active emotions emotions-certificate.timer emotions-firewall
+    systemctl is-enabled emotions
+    sudo journalctl STACK=emotions -n 200 -o cat | grep -q . && sudo journalctl CONTAINER_NAME=emotions-api-v1-1 -n 1
+    id viewer 2>/dev/null || sudo useradd --create-home --groups adm viewer
+    sudo -u viewer emotions status --brief
+    sudo -u viewer emotions logs 1 >/dev/null
+    ! sudo -n -u viewer sudo -n emotions env
+    cat /etc/emotions/README | grep -q "systemctl status emotions"
+    [ -z "$(systemctl --failed --no-legend)" ] || { systemctl --failed; exit 1; }'
+}
+
+# shellcheck disable=SC2016
+hardened() {
+  guest 'set -e
+    sudo sshd -T | grep -x "passwordauthentication no"
+    swapon --show | grep swapfile-emotions
+    apt-config dump | grep "APT::Periodic::Unattended-Upgrade \"1\""
+    systemctl is-active systemd-timesyncd
+    sudo docker info --format "{{.LiveRestoreEnabled}}" | grep true
+    gateway=$(sudo docker inspect --format "{{.State.Pid}}" emotions-nginx-1)
+    replica=$(sudo docker inspect --format "{{.State.Pid}}" emotions-api-v1-1)
+    [ "$(cat /proc/$gateway/oom_score_adj)" -lt "$(cat /proc/$replica/oom_score_adj)" ]'
+}
+
+# From a network namespace of the guest's, which is a neighbour to it: what is open, on its address
+# and, routed through it, on the stack's own subnet.
+# shellcheck disable=SC2016
+scanned() {
+  guest 'sudo bash -ec "
+    trap \"ip netns del neighbour\" EXIT
+    ip netns add neighbour
+    ip link add outside type veth peer name inside netns neighbour
+    ip addr add 198.51.100.1/24 dev outside; ip link set outside up
+    ip -n neighbour addr add 198.51.100.2/24 dev inside; ip -n neighbour link set inside up
+    ip -n neighbour route add 172.28.10.0/24 via 198.51.100.1
+    open() { ip netns exec neighbour timeout 2 bash -c \": </dev/tcp/\$1/\$2\" 2>/dev/null; }
+    python3 -m http.server 8765 --bind 198.51.100.1 >/dev/null 2>&1 & stray=\$!
+    found=\"\"
+    for port in 22 25 53 80 111 443 2375 2376 3000 5355 8000 8080 8081 8443 8765 9090 9093 9100 9113; do
+      ! open 198.51.100.1 \$port || found=\"\$found \$port\"
+    done
+    kill \$stray
+    for host in 5 6 10 21 22 23 41; do
+      for port in 80 443 8000 8081 9090 9113; do
+        ! open 172.28.10.\$host \$port || found=\"\$found 172.28.10.\$host:\$port\"
+      done
+    done
+    echo \"open:\$found\"
+    [ \"\$found\" = \" 22 80 443\" ]"'
+}
+
+# The share of imports and start-up is what lies between ssh and the first answer.
+reboots() {
+  local started=$SECONDS
+  guest 'sudo systemctl reboot' || :
+  until guest true 2>/dev/null && [ "$(guest 'cut -d. -f1 /proc/uptime' | tr -dc 0-9)" -lt $((SECONDS - started)) ]; do
+    [ $((SECONDS - started)) -lt "$BOOT" ] || return 1
+    sleep 0.5
+  done
+  note="ssh after $((SECONDS - started)) s"
+  answers_within "$BOOT" && guest 'systemctl is-active emotions && sudo emotions status --brief && systemctl --failed --no-legend'
+  note="$note more; $(guest 'systemd-analyze' | head -n 1 | tr -d '\r')"
+}
+
+loses_power() {
+  local pid
+  pid=$(pgrep -u vmtest -f qemu-system) && [ "$(wc -w <<<"$pid")" = 1 ] || return 1
+  guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo tee /root/before >/dev/null; sync'
+  kill -KILL "$pid"
+  tests/vm/vagrant.sh up --no-provision && answers_within "$BOOT" &&
+    guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /root/before && sudo emotions status --brief &&
+      ! sudo journalctl -b -k | grep -iE "ext4.*error" &&
+      [ "$(curl -s "http://127.0.0.1:9090/api/v1/query?query=count_over_time(up%5B1h%5D)" | grep -c "\"value\"")" = 1 ]'
+}
+
+# shellcheck disable=SC2016
+renews_by_the_timer() {
+  guest 'sudo bash -ec "
+    systemctl stop systemd-timesyncd
+    trap \"systemctl start systemd-timesyncd\" EXIT
+    before=\$(openssl x509 -noout -serial -in /etc/emotions/tls/server.crt)
+    now=\$(date +%s)
+    date --set=@\$((now + 340 * 86400)) >/dev/null
+    systemctl start emotions-certificate.service
+    after=\$(openssl x509 -noout -serial -in /etc/emotions/tls/server.crt)
+    emotions status --brief
+    date --set=@\$((now + 60)) >/dev/null
+    journalctl -u emotions-certificate -n 3 --no-pager
+    [ \"\$before\" != \"\$after\" ]"'
+}
+
+# Signed in the year to come, so one of today takes its place again.
+back_in_time() { guest 'sudo RENEW_DAYS=400 emotions-certificate' && predicts; }
+
+# shellcheck disable=SC2016
+fills_the_disk() {
+  guest 'sudo bash -ec "fallocate --length \$((\$(df --output=avail -B1 / | tail -n 1) - 80000000)) /filler; df -h /"'
+  answers_within 30
+  local code=$?
+  tests/vm/vagrant.sh provision >"$work/full" 2>&1 && code=1
+  guest 'sudo rm /filler'
+  grep -o '[0-9]* MB are free where the engine keeps its data' "$work/full" || code=1
+  predicts || code=1
+  return "$code"
+}
+
+halts_and_comes_up() { tests/vm/vagrant.sh halt && tests/vm/vagrant.sh up --no-provision && answers_within "$BOOT"; }
+leaves_nothing() { tests/vm/vagrant.sh destroy -f && ! pgrep -u vmtest -f qemu-system; }
+
+# ---- by ssh ------------------------------------------------------------------------------------------
+
+# An account of this host that is neither root nor has anything of root's.
+unprivileged_controller() {
+  local home=/var/tmp/vmtest
+  id vmtest >/dev/null 2>&1 || useradd --system --home-dir "$home" --shell /bin/bash --user-group vmtest
+  rm -rf "$home/controller"
+  install -d -o vmtest -g vmtest "$home" "$home/controller"
+  git archive HEAD | tar -x -C "$home/controller"
+  install -m 0600 "$CACHE/plain/key" "$home/key"
+  chown -R vmtest:vmtest "$home/controller" "$home/key"
+  (cd "$home/controller" && setpriv --reuid vmtest --regid vmtest --init-groups env HOME="$home" \
+    ANSIBLE_PRIVATE_KEY_FILE="$home/key" PATH=/usr/local/bin:/usr/bin:/bin make start-project ARGS="-e stack_public_https_port=$https") >"$work/ssh" 2>&1
+  local code=$?
+  tail -n 30 "$work/ssh"
+  ! find "$home/controller" -path '*/.venv' -prune -o -type f \( -name '*.key' -o -name 'user-*' \) -print | grep . || code=1
+  credentials || code=1
+  return "$code"
+}
+
+second_controller() {
+  ANSIBLE_PRIVATE_KEY_FILE=$CACHE/plain/key make start-project ARGS="-e stack_public_https_port=$https" >"$work/second" 2>&1
+  local code=$?
+  tail -n 5 "$work/second"
+  [ "$code" = 0 ] && grep -q 'changed=0 .*failed=0' "$work/second"
+}
+
+# ---- the run -------------------------------------------------------------------------------------------
+
+step 'images of the stack of this host' save_images || exit 1
+
+if [[ " ${halves[*]} " == *' vagrant '* ]]; then
+  step 'a box of Debian 12 from its packages' tests/vm/box.sh bookworm --images "$CACHE/images.tar" || exit 1
+  step 'vagrant up, where a port is taken, says so' refuses_a_taken_port
+  step 'vagrant up' comes_up || exit 1
+  # How to reach the guest, as the Vagrantfile wrote it down for make.
+  # shellcheck source=/dev/null
+  . <(sed 's/ = /=/' /var/tmp/vmtest/project/.vagrant/target.mk)
+  install -m 0600 "$ANSIBLE_PRIVATE_KEY_FILE" "$work/key"
+  export ANSIBLE_PRIVATE_KEY_FILE=$work/key
+  step 'a prediction through the forwarded port' answers_within 60
+  step 'vagrant provision changes nothing' provisions_without_a_change
+  step 'the contract, from the host' contract
+  step 'the machine, by ssh' host_tests
+  step 'login, units, journal, a look without sudo' place_to_work
+  step 'hardening' hardened
+  step 'open from a neighbour: 22, 80, 443' scanned
+  step 'the engine restarts under load' under_load 'sudo systemctl restart docker'
+  step 'reboot' reboots
+  step 'power cut' loses_power
+  step 'the clock 340 days on: the timer renews' renews_by_the_timer
+  step 'the clock back' back_in_time
+  step 'the disk full but for 80 MB' fills_the_disk
+  step 'halt and up' halts_and_comes_up
+  step 'destroy' leaves_nothing
+fi
+
+if [[ " ${halves[*]} " == *' ssh '* ]]; then
+  shell=by_ssh https=18445
+  export TARGET=vm STACK_HOST=127.0.0.1 STACK_SSH_PORT=22023 STACK_USER=vagrant HTTP_PORT=18085 ANSIBLE_HOST_KEY_CHECKING=False
+  unset GATEWAY_HOST PROMETHEUS_URL
+  step 'a disk of Debian 13 from its packages' tests/vm/box.sh trixie --images "$CACHE/images.tar" || exit 1
+  step 'it boots' env MACHINE="$CACHE/plain" tests/vm/machine.sh start --disk "$CACHE/trixie.qcow2" --ssh 22023 --http 18085 --https "$https" || exit 1
+  export ANSIBLE_PRIVATE_KEY_FILE=$CACHE/plain/key
+  step 'the stack by ssh, from an account without privileges; no secret stays there' unprivileged_controller || exit 1
+  step 'a prediction from the host' answers_within 60
+  step 'a second controller changes nothing' second_controller
+  step 'the machine, by ssh' host_tests
+  step 'login, units, journal, a look without sudo' place_to_work
+  step 'hardening' hardened
+  step 'open from a neighbour: 22, 80, 443' scanned
+  step 'the engine restarts under load' under_load 'sudo systemctl restart docker'
+  step 'reboot' reboots
+fi
+
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
