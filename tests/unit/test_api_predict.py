@@ -285,8 +285,3 @@ def test_openapi_document_tells_the_shapes_of_both_variants(v1: TestClient, v2: 
         assert schema["properties"]["sentences"]["maxItems"] == 64
         answers = document["components"]["schemas"]["Answers_Answer_"]["properties"]
         assert answers["predictions"]["items"] == {"$ref": "#/components/schemas/Answer"}
-
-
-@pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_no_documentation_page_that_loads_foreign_scripts(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 404
