@@ -1,17 +1,17 @@
 """Builds the application that both variants share."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
 
-from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ValidationError
+from fastapi import FastAPI, Response
+from pydantic import BaseModel
+from starlette.types import ASGIApp
 
 from api.docs import add_docs
-from api.errors import ApiError, add_error_handlers, refusal
+from api.endpoint import JsonEndpoint, describe
+from api.errors import ApiError, add_error_handlers
 from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
@@ -25,8 +25,6 @@ MAX_BODY_KIB = 64
 MAX_BATCH_BODY_KIB = 512
 
 _log = logging.getLogger("api")
-
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def create_app(
@@ -78,7 +76,6 @@ def build_app(
         # It would record the messages of exceptions, and those may quote a sentence.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(RequestMiddleware, replica=replica, metrics=metrics)
     add_error_handlers(app)
     add_docs(app)
 
@@ -91,24 +88,29 @@ def build_app(
 
     # Nothing awaits inside: a prediction costs less than the way to a thread and back, and the
     # GIL would let no second one run meanwhile.
-    @app.post("/predict", **_describe(Question, answer_model))
-    async def predict(request: Request) -> Response:
+    async def predict(question: Question) -> BaseModel:
         """Say which emotion one sentence carries."""
-        question = parse(Question, await read_body(request, MAX_BODY_KIB))
-        return _json(judge(question.sentence))
+        return judge(question.sentence)
 
     answers_model = Answers[answer_model]  # type: ignore[valid-type]
 
-    @app.post("/predict/batch", **_describe(Questions, answers_model))
-    async def predict_batch(request: Request) -> Response:
+    async def predict_batch(questions: Questions) -> BaseModel:
         """Say which emotion each of up to 64 sentences carries."""
-        questions = parse(Questions, await read_body(request, MAX_BATCH_BODY_KIB))
         answers = []
         for sentence in questions.sentences:
             answers.append(judge(sentence))
             # A long batch must not hold up the requests beside it, nor the health check.
             await asyncio.sleep(0)
-        return _json(answers_model(predictions=answers))
+        return answers_model(predictions=answers)
+
+    endpoints: dict[str, ASGIApp] = {
+        "/predict": JsonEndpoint(Question, MAX_BODY_KIB, predict),
+        "/predict/batch": JsonEndpoint(Questions, MAX_BATCH_BODY_KIB, predict_batch),
+    }
+    app.add_middleware(RequestMiddleware, replica=replica, metrics=metrics, endpoints=endpoints)
+    # For the document, and for the 405 of other methods; a POST never comes this far.
+    app.add_api_route("/predict", predict, **describe(answer_model))
+    app.add_api_route("/predict/batch", predict_batch, **describe(answers_model))
 
     @app.get("/livez")
     async def livez() -> dict[str, str]:
@@ -132,61 +134,3 @@ def build_app(
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     return app
-
-
-def _describe(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
-    """Return what the OpenAPI document says of a route that reads and writes by itself."""
-    return {
-        "response_model": answer,
-        "responses": {code: {"model": Error} for code in (400, 413, 415, 422, 500)},
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": body.model_json_schema()}},
-            }
-        },
-    }
-
-
-def _json(answer: BaseModel) -> Response:
-    """Serialise at once: left to the framework, a checked answer is checked again."""
-    return Response(answer.__pydantic_serializer__.to_json(answer, by_alias=True), media_type=_JSON)
-
-
-_JSON = "application/json"
-
-
-async def read_body(request: Request, limit_kib: int) -> bytes:
-    """Read the body of a request that says it is JSON.
-
-    Raises:
-        ApiError: 413 or 415.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0]
-    if media_type.strip().lower() != _JSON or "content-encoding" in request.headers:
-        raise ApiError(415)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_kib * 1024:
-            raise ApiError(413, f"Send a body of at most {limit_kib} KiB.")
-    return bytes(body)
-
-
-def parse(model: type[ModelT], body: bytes) -> ModelT:
-    """Check a body, which is to be an object of one field.
-
-    The framework's own reading would quote the input in its errors and let through what JSON
-    forbids (NaN, lone surrogates). Here one parser checks all of it but a field that is sent
-    twice, of which it takes the last in silence.
-
-    Raises:
-        ApiError: 400 (not JSON) or 422 (JSON, but not a `model`).
-    """
-    try:
-        found = model.model_validate_json(body)
-    except ValidationError as error:
-        raise refusal(model, error) from None
-    if json.loads(body, object_pairs_hook=len, parse_int=len) > 1:
-        raise ApiError(422, f"Send the field '{next(iter(model.model_fields))}' once.")
-    return found

@@ -271,17 +271,22 @@ def test_json_content_type_is_accepted_however_written(
 def test_openapi_document_tells_the_shapes_of_both_variants(v1: TestClient, v2: TestClient) -> None:
     for client, keys in ((v1, 1), (v2, 15)):
         document = client.get("/openapi.json").json()
+        schemas = document["components"]["schemas"]
         predict = document["paths"]["/predict"]["post"]
-        question = predict["requestBody"]["content"]["application/json"]["schema"]
+        body = predict["requestBody"]["content"]["application/json"]["schema"]
+        assert body == {"$ref": "#/components/schemas/Question"}
+        question = schemas["Question"]
         assert question["required"] == ["sentence"]
         assert question["additionalProperties"] is False
         assert question["properties"]["sentence"]["maxLength"] == 5000
-        answer = document["components"]["schemas"]["Answer"]["properties"]
+        answer = schemas["Answer"]["properties"]
         assert "prediction value" in answer
         assert len(answer) == keys
         assert set(predict["responses"]) == {"200", "400", "413", "415", "422", "500"}
         batch = document["paths"]["/predict/batch"]["post"]
-        schema = batch["requestBody"]["content"]["application/json"]["schema"]
-        assert schema["properties"]["sentences"]["maxItems"] == 64
-        answers = document["components"]["schemas"]["Answers_Answer_"]["properties"]
+        body = batch["requestBody"]["content"]["application/json"]["schema"]
+        assert body == {"$ref": "#/components/schemas/Questions"}
+        assert schemas["Questions"]["properties"]["sentences"]["maxItems"] == 64
+        assert "HTTPValidationError" not in schemas
+        answers = schemas["Answers_Answer_"]["properties"]
         assert answers["predictions"]["items"] == {"$ref": "#/components/schemas/Answer"}
