@@ -16,7 +16,7 @@ from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
 from api.model import ModelError, Predictor, agrees, load_predictor
-from api.schema import Answers, Error, Question, Questions, Served
+from api.schema import Answers, Question, Questions, Served
 from api.settings import Settings, SettingsError
 
 # Room for the longest sentence with every character written as \uXXXX\uXXXX, and no more.
@@ -112,12 +112,12 @@ def build_app(
     app.add_api_route("/predict", predict, **describe(answer_model))
     app.add_api_route("/predict/batch", predict_batch, **describe(answers_model))
 
-    @app.get("/livez")
+    @app.get("/livez", include_in_schema=False)
     async def livez() -> dict[str, str]:
         """Tell that the process answers."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: {"model": Error}})
+    @app.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Tell that the model answers, and rightly."""
         try:

@@ -29,6 +29,8 @@ Sentence = Annotated[
         description="The text to judge, in Unicode characters. Refused when it is nothing but "
         "white space; otherwise the model sees it exactly as sent.",
         examples=["I love the ice cream"],
+        # What `_not_blank` checks, for readers of the OpenAPI document.
+        json_schema_extra={"pattern": r"\S"},
     ),
     AfterValidator(_not_blank),
 ]

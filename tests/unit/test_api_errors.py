@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 LEAK = "Kx7Leak"
 JSON = {"content-type": "application/json"}
@@ -147,6 +149,34 @@ def test_body_that_is_meant_to_knock_it_over_is_refused(
     code = {400: "bad_request", 413: "content_too_large"}[answer.status_code]
     assert_error(answer, answer.status_code, code)
     assert client.get("/livez").status_code == 200
+
+
+nasty = st.one_of(
+    st.binary(max_size=200),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["sentence", "sentences", "a"]), inner, max_size=3)
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+    st.tuples(st.binary(max_size=12), st.integers(0, 24)).map(
+        lambda piece: (
+            b'{"sentence": "I am glad"}'[: piece[1]]
+            + piece[0]
+            + b'{"sentence": "I am glad"}'[piece[1] :]
+        )
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=nasty, path=st.sampled_from(["/predict", "/predict/batch"]))
+def test_any_body_gets_json_and_never_a_5xx(apps: Any, body: bytes, path: str) -> None:
+    answer = TestClient(apps["v2"]).post(path, content=body, headers=JSON)
+    assert answer.status_code in (200, 400, 422)
+    assert answer.json()
 
 
 def test_batch_of_512_kib_is_read_and_one_byte_more_is_413(client: TestClient) -> None:
