@@ -82,17 +82,19 @@ def install(engine: Engine) -> Path:
     """Return the folder of the engine's programs; installs it at the first run.
 
     Raises:
-        RuntimeError: pip could not install it; the message is its last line.
+        RuntimeError: pip could not install it; the message is its last word.
     """
     if not engine.package:
         return Path(sys.executable).parent
     venv = VENVS / engine.package
     if not (venv / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        pip = [str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check"]
-        ended = subprocess.run([*pip, engine.package, *LIBRARIES], capture_output=True, text=True)
-        if ended.returncode:
-            raise RuntimeError(f"pip: {ended.stderr.strip().splitlines()[-1]}")
+        pip = [str(venv / "bin/pip"), "install", "-q", "--no-compile"]
+        # The model's libraries afterwards: an engine that asks for others still has to load it.
+        for packages in ([engine.package], ["--upgrade", *LIBRARIES]):
+            ended = subprocess.run([*pip, *packages], capture_output=True, text=True)
+            if ended.returncode:
+                raise RuntimeError(f"pip: {ended.stderr.strip().splitlines()[-1]}")
         (venv / "installed").touch()
     return venv / "bin"
 
@@ -161,13 +163,15 @@ def answers(engine: Engine) -> bool:
         return False
 
 
-def memory_mb(group: int) -> float:
-    """Proportional set size of all processes of a group, in MB."""
-    kb = 0
-    for process in Path("/proc").glob("[0-9]*"):
+def memory_mb(root: int) -> float:
+    """Proportional set size of a process and all its descendants, in MB."""
+    kb, pending = 0, [root]
+    while pending:
+        folder = Path(f"/proc/{pending.pop()}")
         try:
-            if os.getpgid(int(process.name)) == group:
-                kb += int(re.findall(r"Pss: +(\d+)", (process / "smaps_rollup").read_text())[0])
+            kb += int(re.findall(r"Pss: +(\d+)", (folder / "smaps_rollup").read_text())[0])
+            for task in (folder / "task").iterdir():
+                pending += map(int, (task / "children").read_text().split())
         except OSError:
             continue
     return kb / 1024
