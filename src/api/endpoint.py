@@ -76,7 +76,8 @@ class JsonEndpoint(Generic[QuestionT]):
             question = self._question.model_validate_json(body)
         except ValidationError as error:
             raise refusal(self._question, error) from None
-        # Of a field that is sent twice the parser takes the last in silence.
+        # Of a field that is sent twice the parser takes the last in silence. (`len`: count the
+        # fields, convert no number.)
         if json.loads(body, object_pairs_hook=len, parse_int=len) > 1:
             raise ApiError(422, f"Send the field '{next(iter(self._question.model_fields))}' once.")
         return question
