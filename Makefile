@@ -71,6 +71,19 @@ lint: $(VENV)/tests ## Run every linter
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
 	$(BIN)/python src/gen_model.py --data $(or $(DATA),data/tweet_emotions.csv) --out $(if $(DATA),model,.cache/model)
 
+check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn on every sentence of DATA=file.csv
+	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
+	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$(DATA)" --model model
+
+fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own (minutes)
+	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
+
+docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
+	@tests/shoot_docs.sh
+
+bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
+	$(BIN)/python tests/bench_api.py
+
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
@@ -96,4 +109,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-lifecycle test-vm status logs env verify teardown lint model bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help

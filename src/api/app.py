@@ -1,22 +1,28 @@
 """Builds the application that both variants share."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
 
-from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ValidationError
+from fastapi import FastAPI, Response
+from pydantic import BaseModel
+from starlette.types import ASGIApp
 
-from api.errors import ApiError, add_error_handlers, refusal
+from api.docs import add_docs
+from api.endpoint import JsonEndpoint, describe
+from api.errors import ApiError, add_error_handlers
 from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
-from api.model import ModelError, Predictor, load_predictor
-from api.schema import Error, Question, Served
+from api.model import ModelError, Predictor, agrees, load_predictor
+from api.schema import Answers, Question, Questions, Served
 from api.settings import Settings, SettingsError
 
 # Room for the longest sentence with every character written as \uXXXX\uXXXX, and no more.
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_KIB = 64
+# Room for 64 sentences of 5,000 characters at 1.6 bytes each; the gateway has the same bound.
+MAX_BATCH_BODY_KIB = 512
 
 _log = logging.getLogger("api")
 
@@ -42,7 +48,9 @@ def create_app(
     except (SettingsError, ModelError) as error:
         _log.critical("cannot start: %s", error)
         raise SystemExit(1) from None
-    _log.info("model %s loaded", predictor.manifest.version)
+    _log.info("model %s loaded, predictor %s", predictor.manifest.version, predictor.kind)
+    if predictor.reason:
+        _log.warning("not compiled, so the generic predictor serves: %s", predictor.reason)
     return build_app(variant, answer_model, answer, settings.replica, predictor)
 
 
@@ -55,52 +63,65 @@ def build_app(
 ) -> FastAPI:
     """Build one variant around a loaded model; see `create_app` for the arguments."""
     manifest = predictor.manifest
-    metrics = Metrics(variant, manifest.name, manifest.version, manifest.classes)
+    metrics = Metrics(variant, manifest.name, manifest.version, manifest.classes, predictor.kind)
     app = FastAPI(
         title=f"Emotion of a sentence, {variant}",
         version=manifest.version,
-        # The documentation pages load scripts from a foreign host; /openapi.json stays.
+        description="Says which of 13 emotions a short text carries. At the gateway the header "
+        "`X-Experiment-Group: debug` asks for the debug version, whose answer explains itself.",
+        # They would load scripts from a foreign host; `add_docs` serves its own.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         # It would record the messages of exceptions, and those may quote a sentence.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(RequestMiddleware, replica=replica, metrics=metrics)
     add_error_handlers(app)
+    add_docs(app)
 
-    # Nothing awaits inside: about a millisecond of CPU on the event loop costs less than the
-    # way to a thread and back, and the GIL would let no second prediction run meanwhile.
-    @app.post(
-        "/predict",
-        response_model=answer_model,
-        responses={code: {"model": Error} for code in (400, 413, 415, 422, 500)},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": Question.model_json_schema()}},
-            }
-        },
-    )
-    async def predict(request: Request) -> BaseModel:
-        """Say which emotion one sentence carries."""
-        question = await read_question(request)
+    def judge(sentence: str) -> BaseModel:
         started = time.perf_counter()
-        prediction = predictor.predict(question.sentence)
+        prediction = predictor.predict(sentence)
         duration_ms = round((time.perf_counter() - started) * 1000, 3)
-        metrics.predictions.labels(prediction.label).inc()
-        return answer(Served(prediction, manifest.version, replica, duration_ms))
+        metrics.record(prediction)
+        return answer(Served(sentence, prediction, predictor, replica, duration_ms))
 
-    @app.get("/livez")
+    # Nothing awaits inside: a prediction costs less than the way to a thread and back, and the
+    # GIL would let no second one run meanwhile.
+    async def predict(question: Question) -> BaseModel:
+        """Say which emotion one sentence carries."""
+        return judge(question.sentence)
+
+    answers_model = Answers[answer_model]  # type: ignore[valid-type]
+
+    async def predict_batch(questions: Questions) -> BaseModel:
+        """Say which emotion each of up to 64 sentences carries."""
+        answers = []
+        for sentence in questions.sentences:
+            answers.append(judge(sentence))
+            # A long batch must not hold up the requests beside it, nor the health check.
+            await asyncio.sleep(0)
+        return answers_model(predictions=answers)
+
+    endpoints: dict[str, ASGIApp] = {
+        "/predict": JsonEndpoint(Question, MAX_BODY_KIB, predict),
+        "/predict/batch": JsonEndpoint(Questions, MAX_BATCH_BODY_KIB, predict_batch),
+    }
+    app.add_middleware(RequestMiddleware, replica=replica, metrics=metrics, endpoints=endpoints)
+    # For the document, and for the 405 of other methods; a POST never comes this far.
+    app.add_api_route("/predict", predict, **describe(answer_model))
+    app.add_api_route("/predict/batch", predict_batch, **describe(answers_model))
+
+    @app.get("/livez", include_in_schema=False)
     async def livez() -> dict[str, str]:
         """Tell that the process answers."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: {"model": Error}})
+    @app.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Tell that the model answers, and rightly."""
         try:
-            ready = predictor.agrees_with(manifest.golden[0])
+            ready = agrees(predictor, manifest.golden[0])
         except Exception:
             _log.exception("the readiness check failed")
             ready = False
@@ -113,26 +134,3 @@ def build_app(
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     return app
-
-
-async def read_question(request: Request) -> Question:
-    """Read and check the body of a request.
-
-    The framework's own reading would quote the input in its errors, take any size and let
-    through what JSON forbids (NaN, lone surrogates). Here one parser checks all of it.
-
-    Raises:
-        ApiError: 413, 415, 400 (not JSON) or 422 (JSON, but not a `Question`).
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0]
-    if media_type.strip().lower() != "application/json" or "content-encoding" in request.headers:
-        raise ApiError(415)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(413)
-    try:
-        return Question.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise refusal(error) from None

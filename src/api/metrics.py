@@ -12,11 +12,16 @@ from prometheus_client import (
     generate_latest,
 )
 
-# A prediction takes about a millisecond: the library's own buckets begin at five.
+from api.model import Prediction
+
+# A request takes a fraction of a millisecond: the library's own buckets begin at five.
 BUCKETS_SECONDS = (
     *(0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
     *(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
 )
+
+# Of a share from 0 to 1.
+BUCKETS_SHARE = tuple(tenth / 10 for tenth in range(11))
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 
@@ -27,7 +32,14 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """The counters of one replica, in a registry of its own so that tests can hold several."""
 
-    def __init__(self, variant: str, model: str, version: str, labels: Iterable[str]) -> None:
+    def __init__(
+        self,
+        variant: str,
+        model: str,
+        version: str,
+        labels: Iterable[str],
+        predictor: str = "compiled",
+    ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
@@ -43,23 +55,48 @@ class Metrics:
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
         )
-        self.predictions = Counter(
+        predictions = Counter(
             "api_predictions",
             "Predictions by label.",
             ["label"],
             registry=self._registry,
         )
+        self._confidence = Histogram(
+            "api_prediction_confidence",
+            "Highest probability of each prediction.",
+            buckets=BUCKETS_SHARE,
+            registry=self._registry,
+        )
+        self._coverage = Histogram(
+            "api_prediction_coverage",
+            "Share of a sentence's tokens that the model knows; "
+            "none where the predictor does not tell.",
+            buckets=BUCKETS_SHARE,
+            registry=self._registry,
+        )
         Gauge(
             "api_model_info",
-            "The model that this replica serves; always 1.",
-            ["variant", "name", "version"],
+            "The model that this replica serves and the predictor that does it; always 1.",
+            ["variant", "name", "version", "predictor"],
             registry=self._registry,
-        ).labels(variant, model, version).set(1)
+        ).labels(variant, model, version, predictor).set(1)
+        Gauge(
+            "api_model_not_compiled",
+            "1 when the generic predictor serves, since the model could not be compiled or the "
+            "compiled one answered otherwise; 0 when the compiled one serves.",
+            registry=self._registry,
+        ).set(int(predictor != "compiled"))
         # A series that starts at its first event hides that event from `rate`.
         self.requests.labels("2xx", "ok")
         self.requests.labels("5xx", "internal_error")
-        for label in labels:
-            self.predictions.labels(label)
+        self._predictions = {label: predictions.labels(label) for label in labels}
+
+    def record(self, prediction: Prediction) -> None:
+        """Count one prediction."""
+        self._predictions[prediction.label].inc()
+        self._confidence.observe(prediction.confidence)
+        if prediction.coverage is not None:
+            self._coverage.observe(prediction.coverage)
 
     def render(self) -> bytes:
         """Return the exposition in Prometheus's text format, of type CONTENT_TYPE."""

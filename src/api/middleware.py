@@ -1,32 +1,43 @@
 """What surrounds every request: its id, the two headers, the log line and the counters."""
 
 import logging
+import os
 import re
 import time
-import uuid
+from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import error_response, outcome
+from api.errors import ApiError, error_response, outcome
 from api.metrics import Metrics
 
 # Asked every few seconds by machines: counting them would drown what people ask.
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 MAX_LOGGED_PATH = 200
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _log = logging.getLogger("api.request")
 
 
 class RequestMiddleware:
     """Pure ASGI, and the outermost layer of ours: an answer to anything passes through it."""
 
-    def __init__(self, app: ASGIApp, replica: str, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, replica: str, metrics: Metrics, endpoints: Mapping[str, ASGIApp]
+    ) -> None:
+        """Take what is inside.
+
+        Args:
+            app: answers what no endpoint does.
+            replica: name of this replica.
+            metrics: where requests are counted.
+            endpoints: path -> what answers a POST to it, without the framework's own layers.
+        """
         self._app = app
-        self._replica = replica
+        self._replica = replica.encode()
         self._metrics = metrics
+        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong inside becomes a 500 without a trace."""
@@ -35,25 +46,27 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         status = 0
-        scope["request_id"] = _request_id(Headers(scope=scope).get("x-request-id", ""))
+        request_id = scope["request_id"] = _request_id(scope)
+        headers = [(b"x-served-by", self._replica), (b"x-request-id", request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Served-By"] = self._replica
-                headers["X-Request-ID"] = scope["request_id"]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
+        endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         try:
-            await self._app(scope, receive, send_with_headers)
+            await (endpoint or self._app)(scope, receive, send_with_headers)
+        except ApiError as error:
+            await error_response(scope, error.status, error.detail)(
+                scope, receive, send_with_headers
+            )
         except ClientDisconnect:
             status = 499
         except Exception:
-            _log.exception(
-                "unexpected error", extra={"fields": {"request_id": scope["request_id"]}}
-            )
+            _log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if status:
                 raise
             await error_response(scope, 500)(scope, receive, send_with_headers)
@@ -81,9 +94,13 @@ class RequestMiddleware:
 
 def new_request_id() -> str:
     """Make an id as the gateway does: 32 hex digits."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
-def _request_id(offered: str) -> str:
-    # Anything else could forge a log line or a header.
-    return offered if _REQUEST_ID.fullmatch(offered) else new_request_id()
+def _request_id(scope: Scope) -> str:
+    """Return the gateway's id; anything else could forge a log line or a header."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            offered: bytes = value
+            return offered.decode()
+    return new_request_id()

@@ -1,22 +1,34 @@
-"""Loads the model, proves that it is the one the manifest describes, and asks it.
+"""What a model is to the service: its manifest, its answers, and how it is loaded.
 
-Only this file knows that the model is a scikit-learn pipeline.
+Two predictors answer alike. The compiled one (`api.compiled`) serves a TF-IDF vectorizer with a
+logistic regression from plain numbers; the generic one (`api.pipeline`) serves any scikit-learn
+pipeline with `predict_proba`. Which one it is, is settled before serving, in a process of its own
+(`api.compile`): scikit-learn costs a second and 80 MB, and the compiled path has no use for it.
 """
 
 import hashlib
-import io
-import warnings
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import joblib
-import numpy as np
 from pydantic import BaseModel, Field, ValidationError
-from sklearn.exceptions import InconsistentVersionWarning
 
 GOLDEN_TOLERANCE = 1e-6
 """Largest difference of a probability from the manifest's: other CPUs round differently."""
+
+EXACT_TOLERANCE = 1e-12
+"""Largest difference of a probability between the compiled predictor and `predict_proba`."""
+
+MODEL_FILE = "model.joblib"
+MANIFEST_FILE = "model.json"
+COMPILED_FILE = "compiled.jsonl"
+
+COMPILE_SECONDS = 60
+"""How long the process that compiles may take."""
 
 
 class ModelError(RuntimeError):
@@ -43,68 +55,127 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label, and the probability (0 to 1) of each label."""
+    """The most probable label, and how sure the model is."""
 
     label: str
-    probabilities: dict[str, float]
+    probabilities: list[float]
+    """Of each class, in the manifest's order; from 0 to 1, with the sum 1."""
+    coverage: float | None
+    """Share of the sentence's tokens that the model knows, from 0 to 1 (0 when there is none);
+    None when the model does not tell."""
+
+    @property
+    def confidence(self) -> float:
+        """The highest probability."""
+        return max(self.probabilities)
+
+    @property
+    def margin(self) -> float:
+        """The highest probability less the second highest."""
+        second, first = sorted(self.probabilities)[-2:]
+        return first - second
 
 
-class Predictor:
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why the predicted label won: intercept + sum of the contributions = logit."""
+
+    contributions: list[tuple[str, float]]
+    """Every known term of the sentence and its share of the logit, the weightiest first."""
+    intercept: float
+    logit: float
+
+
+class Predictor(Protocol):
     """A loaded model that answers one sentence at a time."""
 
-    def __init__(self, pipeline: Any, manifest: Manifest) -> None:
-        self.manifest = manifest
-        self._pipeline = pipeline
+    kind: str
+    """`compiled` or `generic`."""
+    reason: str | None
+    """Why the model could not be compiled; None when it was."""
+    manifest: Manifest
 
     def predict(self, sentence: str) -> Prediction:
-        """Judge one sentence: about a millisecond, all of it CPU."""
-        # `predict` would run the whole pipeline a second time for what argmax knows already.
-        row = self._pipeline.predict_proba([sentence])[0]
-        classes = self.manifest.classes
-        return Prediction(
-            label=classes[int(row.argmax())],
-            probabilities=dict(zip(classes, row.tolist(), strict=True)),
-        )
+        """Judge one sentence."""
 
-    def agrees_with(self, golden: Golden) -> bool:
-        """Tell whether the model still answers `golden` as it did in training."""
-        answer = self.predict(golden.sentence)
-        return (
-            answer.label == golden.prediction
-            and answer.probabilities.keys() == golden.probabilities.keys()
-            and all(
-                # Written so that NaN disagrees.
-                abs(probability - golden.probabilities[label]) <= GOLDEN_TOLERANCE
-                for label, probability in answer.probabilities.items()
-            )
+    def explain(self, sentence: str) -> Explanation | None:
+        """Say why `predict` answers as it does; None when the model cannot tell."""
+
+
+def agrees(predictor: Predictor, golden: Golden) -> bool:
+    """Tell whether the model still answers `golden` as it did in training."""
+    answer = predictor.predict(golden.sentence)
+    classes = predictor.manifest.classes
+    return (
+        answer.label == golden.prediction
+        and golden.probabilities.keys() == set(classes)
+        and close(
+            answer.probabilities,
+            [golden.probabilities[label] for label in classes],
+            GOLDEN_TOLERANCE,
         )
+    )
+
+
+def close(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> bool:
+    """Tell whether two rows of probabilities differ by no more than `tolerance` anywhere."""
+    # Written so that NaN disagrees.
+    return len(ours) == len(theirs) and all(
+        abs(a - b) <= tolerance for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def check_golden(predictor: Predictor) -> None:
+    """Refuse a predictor that does not answer as training recorded.
+
+    Raises:
+        ModelError: names the first golden sentence that is answered otherwise.
+    """
+    for number, golden in enumerate(predictor.manifest.golden):
+        if not agrees(predictor, golden):
+            raise ModelError(f"the model does not answer golden[{number}] as model.json records")
 
 
 def load_predictor(model_dir: Path) -> Predictor:
-    """Load `model.joblib` from `model_dir` if it is what `model.json` says.
+    """Load the model of `model_dir` if it is what its `model.json` says.
+
+    The numbers to serve come from `compiled.jsonl` where an image build has put them; without
+    one that belongs to this model, a short-lived process makes them now.
 
     Raises:
         ModelError: a file is missing or altered, the libraries do not fit, or the model does
             not answer as it did in training.
     """
-    manifest = _read_manifest(model_dir / "model.json")
-    pipeline = _unpickle(_read_checked(model_dir / "model.joblib", manifest.sha256))
-    try:
-        _check_arrays(pipeline, manifest)
-        predictor = Predictor(pipeline, manifest)
-        wrong = [n for n, g in enumerate(manifest.golden) if not predictor.agrees_with(g)]
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"model.joblib is not the pipeline of model.json: {type(error).__name__}"
-        ) from None
-    if wrong:
-        raise ModelError(f"the model does not answer golden[{wrong[0]}] as model.json records")
+    # Here, since both build upon this module.
+    from api.compiled import CompiledPredictor, read_compiled
+
+    manifest = read_manifest(model_dir)
+    content = read_model(model_dir, manifest)
+    path = model_dir / COMPILED_FILE
+    compiled = read_compiled(path.read_bytes(), manifest) if path.is_file() else None
+    if compiled is None:
+        compiled = read_compiled(_compile(model_dir), manifest)
+    if compiled is None:
+        raise ModelError("model.json was changed while the model was being compiled")
+    predictor: Predictor
+    if compiled.numbers is not None:
+        predictor = CompiledPredictor(manifest, compiled.numbers)
+    else:
+        from api.pipeline import GenericPredictor, load_pipeline
+
+        predictor = GenericPredictor(manifest, load_pipeline(content, manifest), compiled.reason)
+    check_golden(predictor)
     return predictor
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(model_dir: Path) -> Manifest:
+    """Read `model.json`.
+
+    Raises:
+        ModelError: it cannot be read, or a field is missing or malformed.
+    """
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json((model_dir / MANIFEST_FILE).read_bytes())
     except OSError as error:
         raise ModelError(f"model.json cannot be read: {error.strerror}") from None
     except ValidationError as error:
@@ -113,35 +184,35 @@ def _read_manifest(path: Path) -> Manifest:
         raise ModelError(f"model.json cannot be used: {field}: {first['msg']}") from None
 
 
-def _read_checked(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes; those that were hashed are those that get unpickled."""
+def read_model(model_dir: Path, manifest: Manifest) -> bytes:
+    """Return the model file's bytes; those that were hashed are those that get unpickled.
+
+    Raises:
+        ModelError: it cannot be read, or is not the file that the manifest describes.
+    """
     try:
-        content = path.read_bytes()
+        content = (model_dir / MODEL_FILE).read_bytes()
     except OSError as error:
         raise ModelError(f"model.joblib cannot be read: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise ModelError("model.joblib does not have the SHA-256 that model.json records")
     return content
 
 
-def _unpickle(content: bytes) -> Any:
-    """Unpickle, which may run any code: hand in checked bytes only."""
-    with warnings.catch_warnings():
-        # A model of another scikit-learn loads and then fails, or answers wrongly, later.
-        warnings.simplefilter("error", InconsistentVersionWarning)
-        try:
-            return joblib.load(io.BytesIO(content))
-        except Exception as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise ModelError(
-                f"model.joblib cannot be unpickled: {type(error).__name__}: {reason}"
-            ) from None
-
-
-def _check_arrays(pipeline: Any, manifest: Manifest) -> None:
-    if pipeline.classes_.tolist() != manifest.classes:
-        raise ModelError("the model's classes are not those that model.json records")
-    vectorizer, classifier = pipeline[0], pipeline[-1]
-    for array in (vectorizer.idf_, classifier.coef_, classifier.intercept_):
-        if not np.isfinite(array).all():
-            raise ModelError("the model holds numbers that are not finite")
+def _compile(model_dir: Path) -> bytes:
+    """Compile the model in a process that takes scikit-learn's memory with it when it ends."""
+    source = str(Path(__file__).resolve().parents[1])
+    try:
+        ended = subprocess.run(  # noqa: S603 (our own module, by our own interpreter)
+            [sys.executable, "-m", "api.compile", str(model_dir.resolve())],
+            env=os.environ | {"PYTHONPATH": source},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMPILE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"the model was not compiled within {COMPILE_SECONDS} s") from None
+    if ended.returncode:
+        last = ended.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise ModelError(*last or [f"compiling the model ended with status {ended.returncode}"])
+    return ended.stdout

@@ -1,14 +1,18 @@
 """What goes over the wire, and what a variant gets to shape its answer from."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from api.model import Prediction
+from api.model import Prediction, Predictor
 
 MAX_SENTENCE_CHARACTERS = 5000
+MAX_BATCH = 64
+LOW_COVERAGE = 0.5
+"""Below this share of known tokens an answer says more about the training data than about the
+sentence; of 40,000 real tweets 0.7 % are below."""
 
 
 def _not_blank(sentence: str) -> str:
@@ -17,17 +21,45 @@ def _not_blank(sentence: str) -> str:
     return sentence
 
 
-class Question(BaseModel):
-    """The body of `POST /predict`: one sentence and no other field."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    sentence: Annotated[str, AfterValidator(_not_blank)] = Field(
+Sentence = Annotated[
+    str,
+    Field(
         min_length=1,
         max_length=MAX_SENTENCE_CHARACTERS,
         description="The text to judge, in Unicode characters. Refused when it is nothing but "
         "white space; otherwise the model sees it exactly as sent.",
         examples=["I love the ice cream"],
+        # What `_not_blank` checks, for readers of the OpenAPI document.
+        json_schema_extra={"pattern": r"\S"},
+    ),
+    AfterValidator(_not_blank),
+]
+
+
+class Question(BaseModel):
+    """The body of `POST /predict`: one sentence and no other field."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    sentence: Sentence
+
+
+class Questions(BaseModel):
+    """The body of `POST /predict/batch`: a list of sentences and no other field."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    sentences: list[Sentence] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+
+class Answers(BaseModel, Generic[AnswerT]):
+    """The answer to a batch."""
+
+    predictions: list[AnswerT] = Field(
+        description="One answer for each sentence, in the order of the sentences."
     )
 
 
@@ -43,7 +75,8 @@ class Error(BaseModel):
 class Served:
     """One answered question, before a variant shapes it."""
 
+    sentence: str
     prediction: Prediction
-    model_version: str
+    predictor: Predictor
     replica: str
     duration_ms: float

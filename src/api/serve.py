@@ -1,5 +1,6 @@
 """Starts the variant that VARIANT names: `python -m api.serve`."""
 
+import gc
 import importlib
 import importlib.util
 import logging
@@ -30,6 +31,10 @@ def main() -> None:
     # Imported here and not by uvicorn, so that logging stands before uvicorn's first line.
     app = importlib.import_module(f"api.{variant}.main").app
     settings = Settings.from_environment()
+    # The model's lists live as long as the process: without this, each full collection walks
+    # through all of them while requests wait.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         app,
         host=BIND,

@@ -66,11 +66,10 @@ def test_indentation_has_no_traces_of_jinja(files: dict[str, str]) -> None:
 
 
 def test_rate_is_counted_for_each_client_address(http: Directive) -> None:
-    assert http.only("limit_req_zone").args == (
-        "$binary_remote_addr",
-        "zone=per_client:10m",
-        "rate=10r/s",
-    )
+    assert [zone.args for zone in http.own("limit_req_zone")] == [
+        ("$binary_remote_addr", "zone=per_client:10m", "rate=10r/s"),
+        ("$binary_remote_addr", "zone=per_client_batch:10m", "rate=1r/s"),
+    ]
 
 
 def test_too_many_requests_are_429(http: Directive) -> None:
@@ -79,9 +78,20 @@ def test_too_many_requests_are_429(http: Directive) -> None:
 
 
 def test_one_budget_covers_every_location_of_the_gateway(gateway: Directive) -> None:
-    assert gateway.only("limit_req").args == ("zone=per_client", "burst=5", "nodelay")
-    # A location with a limit of its own would leave the server's.
-    assert gateway.all("limit_req") == gateway.own("limit_req")
+    common = ("zone=per_client", "burst=5", "nodelay")
+    assert gateway.only("limit_req").args == common
+    # A location with a limit of its own leaves the server's, unless it names that one, too.
+    for location in gateway.own("location"):
+        limits = [limit.args for limit in location.own("limit_req")]
+        assert not limits or common in limits, location
+
+
+def test_a_batch_has_a_budget_beside_the_common_one(gateway: Directive) -> None:
+    limits = [d.args for d in gateway.location("=", "/predict/batch").own("limit_req")]
+    assert limits == [
+        ("zone=per_client", "burst=5", "nodelay"),
+        ("zone=per_client_batch", "burst=1", "nodelay"),
+    ]
 
 
 def test_whatever_asks_for_a_password_is_under_the_limit(http: Directive) -> None:
@@ -91,9 +101,10 @@ def test_whatever_asks_for_a_password_is_under_the_limit(http: Directive) -> Non
 
 
 def test_rate_and_burst_follow_their_variables(http_with: Callable[..., Directive]) -> None:
-    http = http_with(nginx_rate_limit="20r/s", nginx_rate_burst=7)
-    assert http.only("limit_req_zone").args[2] == "rate=20r/s"
-    assert {d.args[1] for d in http.all("limit_req")} == {"burst=7"}
+    http = http_with(nginx_rate_limit="20r/s", nginx_rate_burst=7, nginx_batch_rate_limit="30r/m")
+    assert [zone.args[2] for zone in http.own("limit_req_zone")] == ["rate=20r/s", "rate=30r/m"]
+    common = [d for d in http.all("limit_req") if d.args[0] == "zone=per_client"]
+    assert {d.args[1] for d in common} == {"burst=7"}
 
 
 def test_body_size_is_bounded(http: Directive) -> None:
@@ -106,7 +117,21 @@ def test_body_size_is_bounded(http: Directive) -> None:
         if location.args == ("=", "/_error")
         for directive in location.own("client_max_body_size")
     ]
-    assert len(http.all("client_max_body_size")) == 1 + len(lifted)
+    (batch,) = [
+        directive
+        for location in http.all("location")
+        if location.args == ("=", "/predict/batch")
+        for directive in location.own("client_max_body_size")
+    ]
+    assert batch.args == ("512k",)
+    assert len(http.all("client_max_body_size")) == 2 + len(lifted)
+
+
+def test_bodies_are_kept_in_memory(http: Directive) -> None:
+    for block in (http, *http.all("location")):
+        for size in block.own("client_max_body_size"):
+            if size.args != ("0",):
+                assert block.only("client_body_buffer_size").args == size.args
 
 
 @pytest.mark.parametrize("name", ["client_header_timeout", "client_body_timeout", "send_timeout"])
@@ -124,9 +149,41 @@ def test_only_the_exact_word_debug_asks_for_v2(http: Directive) -> None:
 
 
 def test_predictions_go_to_the_mapped_service(gateway: Directive) -> None:
-    (target,) = gateway.all("proxy_pass")
-    assert target.args == ("http://$service",)
-    assert gateway.location("=", "/predict").own("proxy_pass") == [target]
+    assert {target.args for target in gateway.all("proxy_pass")} == {("http://$service",)}
+    for path in ("/predict", "/predict/batch"):
+        assert gateway.location("=", path).own("proxy_pass")
+
+
+DOCS_LOCATION = r"^/(docs(/[a-z-]+\.(js|css))?|openapi\.json)$"
+
+
+@pytest.mark.parametrize(
+    ("path", "proxied"),
+    [
+        ("/docs", True),
+        ("/docs/swagger-ui.css", True),
+        ("/docs/swagger-ui-bundle.js", True),
+        ("/openapi.json", True),
+        ("/docs/", False),
+        ("/docs/../metrics", False),
+        ("/docs/a.js/b", False),
+        ("/metrics", False),
+        ("/readyz", False),
+        ("/redoc", False),
+    ],
+)
+def test_documentation_is_one_page_and_its_files(
+    gateway: Directive, path: str, proxied: bool
+) -> None:
+    location = gateway.location("~", DOCS_LOCATION)
+    assert location.only("proxy_pass").args == ("http://$service",)
+    assert bool(re.search(location.args[1], path)) is proxied
+
+
+def test_every_password_is_asked_for_in_one_name(gateway: Directive) -> None:
+    """A browser that knows it for the page knows it for the page's own requests."""
+    realms = {d.args for d in gateway.all("auth_basic")} - {("off",)}
+    assert realms == {("predictions",)}
 
 
 def test_a_third_service_appears_in_map_and_upstreams(http_with: Callable[..., Directive]) -> None:
@@ -178,11 +235,11 @@ def test_idle_connections_end_before_the_replica_ends_them(http: Directive) -> N
 
 
 def test_a_post_without_an_answer_goes_to_the_next_replica(gateway: Directive) -> None:
-    predict = gateway.location("=", "/predict")
-    conditions = set(predict.only("proxy_next_upstream").args)
-    assert {"error", "timeout", "http_502", "http_503", "non_idempotent"} <= conditions
-    # A 500 is an answer: the same sentence would fail at each replica in turn.
-    assert "http_500" not in conditions
+    for path in ("/predict", "/predict/batch"):
+        conditions = set(gateway.location("=", path).only("proxy_next_upstream").args)
+        assert {"error", "timeout", "http_502", "http_503", "non_idempotent"} <= conditions
+        # A 500 is an answer: the same sentence would fail at each replica in turn.
+        assert "http_500" not in conditions
 
 
 def test_tries_are_bounded_in_number_and_time(gateway: Directive) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,17 +22,51 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
+    from api.model import Predictor
+
 ROOT = Path(__file__).resolve().parents[2]
 REPLICA = "test-1"
 
 
 @pytest.fixture(scope="session")
-def model_dir() -> Path:
-    """The model that is served: model/, or the folder that MODEL_DIR names."""
-    folder = Path(os.environ.get("MODEL_DIR", ROOT / "model"))
-    if not (folder / "model.joblib").is_file():
-        pytest.fail(f"no model.joblib in {folder}: train one with src/gen_model.py")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that is served (model/, or the folder that MODEL_DIR names), as in the image."""
+    from api.compile import compile_model
+
+    source = Path(os.environ.get("MODEL_DIR", ROOT / "model"))
+    if not (source / "model.joblib").is_file():
+        pytest.fail(f"no model.joblib in {source}: train one with src/gen_model.py")
+    folder = tmp_path_factory.mktemp("model")
+    for name in ("model.joblib", "model.json"):
+        shutil.copy(source / name, folder)
+    (folder / "compiled.jsonl").write_bytes(compile_model(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(model_dir: Path) -> Any:
+    """The scikit-learn pipeline itself, to hold answers against."""
+    import joblib
+
+    return joblib.load(model_dir / "model.joblib")
+
+
+@pytest.fixture(scope="session")
+def compiled(model_dir: Path) -> Predictor:
+    """The compiled predictor; tests leave it as it is."""
+    from api.model import load_predictor
+
+    predictor = load_predictor(model_dir)
+    assert predictor.kind == "compiled"
+    return predictor
+
+
+@pytest.fixture(scope="session")
+def generic(pipeline: Any, compiled: Predictor) -> Predictor:
+    """The same model, served by scikit-learn."""
+    from api.pipeline import GenericPredictor
+
+    return GenericPredictor(compiled.manifest, pipeline, "asked for by a test")
 
 
 @pytest.fixture(scope="session")
@@ -160,13 +195,13 @@ def start_service(
     model_dir: Path,
     environment: Callable[..., dict[str, str]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[], Service]]:
-    """Start real servers of v2, for the tests that need a process and a socket."""
+) -> Iterator[Callable[..., Service]]:
+    """Start real servers, for the tests that need a process and a socket."""
     started: list[Service] = []
 
-    def start() -> Service:
+    def start(model: Path = model_dir, variant: str = "v2") -> Service:
         log = tmp_path_factory.mktemp("service") / "log"
-        started.append(Service(environment(model_dir, VARIANT="v2"), log))
+        started.append(Service(environment(model, VARIANT=variant), log))
         return started[-1]
 
     yield start
@@ -176,6 +211,6 @@ def start_service(
 
 
 @pytest.fixture(scope="session")
-def service(start_service: Callable[[], Service]) -> Service:
+def service(start_service: Callable[..., Service]) -> Service:
     """One server that tests share, and leave alive."""
     return start_service()

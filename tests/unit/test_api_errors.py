@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 LEAK = "Kx7Leak"
 JSON = {"content-type": "application/json"}
@@ -58,6 +60,12 @@ NOT_A_QUESTION = {
     "nan": (b"NaN", "object"),
     "no_field": (b"{}", "'sentence' is required"),
     "other_field_only": (b'{"Kx7Leak": "a"}', "'sentence' is required"),
+    "field_twice": (b'{"sentence": "Kx7Leak", "sentence": "a"}', "'sentence' once"),
+    "field_twice_escaped": (b'{"sentence": "a", "\\u0073entence": "a"}', "'sentence' once"),
+    "field_twice_huge": (
+        b'{"sentence": {"a": [1e999, NaN, -9]}, "sentence": "a"}',
+        "'sentence' once",
+    ),
     "field_in_capitals": (b'{"Sentence": "a"}', "'sentence' is required"),
     "many_fields": (
         b"{" + b",".join(b'"k%d":1' % n for n in range(5000)) + b"}",
@@ -93,6 +101,89 @@ def test_json_that_is_no_question_is_422_and_names_the_rule(client: TestClient, 
     )
     assert rule in detail
     assert "74287" not in detail
+
+
+NOT_A_BATCH = {
+    "null": (b"null", "object"),
+    "one_sentence": (b'{"sentence": "a"}', "'sentences' is required"),
+    "text": (b'{"sentences": "Kx7Leak"}', "must be a list"),
+    "object": (b'{"sentences": {"0": "Kx7Leak"}}', "must be a list"),
+    "none": (b'{"sentences": []}', "at least 1 sentence"),
+    "too_many": (b'{"sentences": [' + b'"a",' * 64 + b'"Kx7Leak"]}', "at most 64 sentences"),
+    "unknown_field": (b'{"sentences": ["a"], "Kx7Leak": 1}', "no other"),
+    "field_twice": (b'{"sentences": ["a"], "sentences": ["b"]}', "'sentences' once"),
+    "number_inside": (
+        b'{"sentences": ["a", 7]}',
+        "Sentence 2 of the field 'sentences' must be a s",
+    ),
+    "empty_inside": (b'{"sentences": [""]}', "Sentence 1 of the field 'sentences' must hold at le"),
+    "blank_inside": (b'{"sentences": ["a", "a", " "]}', "Sentence 3 of the field 'sentences' must"),
+    "long_inside": (b'{"sentences": ["' + b"a" * 5001 + b'"]}', "at most 5000 characters"),
+    "list_inside": (b'{"sentences": [["Kx7Leak"]]}', "must be a string"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_JSON)
+def test_batch_that_is_not_json_is_400(client: TestClient, name: str) -> None:
+    answer = client.post("/predict/batch", content=NOT_JSON[name], headers=JSON)
+    assert_error(answer, 400, "bad_request")
+
+
+@pytest.mark.parametrize("name", NOT_A_BATCH)
+def test_json_that_is_no_batch_is_422_and_names_the_rule(client: TestClient, name: str) -> None:
+    body, rule = NOT_A_BATCH[name]
+    answer = client.post("/predict/batch", content=body, headers=JSON)
+    assert rule in assert_error(answer, 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"sentence":' * 100_000, b'{"sentence": "' + b"a" * 10_000_000 + b'"}'],
+    ids=["100000_arrays", "100000_objects", "10_megabytes"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_body_that_is_meant_to_knock_it_over_is_refused(
+    client: TestClient, path: str, body: bytes
+) -> None:
+    answer = client.post(path, content=body, headers=JSON)
+    code = {400: "bad_request", 413: "content_too_large"}[answer.status_code]
+    assert_error(answer, answer.status_code, code)
+    assert client.get("/livez").status_code == 200
+
+
+nasty = st.one_of(
+    st.binary(max_size=200),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["sentence", "sentences", "a"]), inner, max_size=3)
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+    st.tuples(st.binary(max_size=12), st.integers(0, 24)).map(
+        lambda piece: (
+            b'{"sentence": "I am glad"}'[: piece[1]]
+            + piece[0]
+            + b'{"sentence": "I am glad"}'[piece[1] :]
+        )
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=nasty, path=st.sampled_from(["/predict", "/predict/batch"]))
+def test_any_body_gets_json_and_never_a_5xx(apps: Any, body: bytes, path: str) -> None:
+    answer = TestClient(apps["v2"]).post(path, content=body, headers=JSON)
+    assert answer.status_code in (200, 400, 422)
+    assert answer.json()
+
+
+def test_batch_of_512_kib_is_read_and_one_byte_more_is_413(client: TestClient) -> None:
+    body = b'{"sentences": ["a"]}'.ljust(512 * 1024)
+    assert client.post("/predict/batch", content=body, headers=JSON).status_code == 200
+    answer = client.post("/predict/batch", content=body + b" ", headers=JSON)
+    assert "512 KiB" in assert_error(answer, 413, "content_too_large")
 
 
 def test_body_of_64_kib_is_read_and_one_byte_more_is_413(client: TestClient) -> None:
@@ -155,15 +246,17 @@ def test_post_to_an_operational_path_is_405_with_allow(client: TestClient, path:
 class BrokenPredictor:
     """Fails with the sentence in the message, as a careless library might."""
 
+    kind = "generic"
+    reason = None
+
     def __init__(self, manifest: Any) -> None:
         self.manifest = manifest
 
     def predict(self, sentence: str) -> None:
         raise ValueError(f"cannot judge {sentence}")
 
-    def agrees_with(self, golden: Any) -> bool:
-        self.predict(golden.sentence)
-        return True
+    def explain(self, sentence: str) -> None:
+        self.predict(sentence)
 
 
 @pytest.fixture

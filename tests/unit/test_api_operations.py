@@ -46,17 +46,21 @@ def test_readyz_answers_with_replica_and_model_version(
 def test_readyz_is_503_when_the_model_no_longer_answers_as_recorded(
     client_of: Callable[[Any], TestClient], model_dir: Path
 ) -> None:
+    from api.compiled import CompiledPredictor
     from api.model import load_predictor
 
     predictor = load_predictor(model_dir)
+    assert isinstance(predictor, CompiledPredictor)
     client = client_of(predictor)
     assert client.get("/readyz").status_code == 200
-    predictor._pipeline[-1].intercept_[0] += 1
+    predictor._intercept[0] += 1
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["error"]) == (503, "not_ready")
 
 
-@pytest.mark.parametrize("path", ["/predict", "/livez", "/readyz", "/metrics", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/predict/batch", "/livez", "/readyz", "/metrics", "/nowhere"]
+)
 def test_every_answer_names_the_replica_and_the_request(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.headers["x-served-by"] == "test-1"
@@ -90,6 +94,34 @@ def test_metrics_count_outcomes_latency_and_labels(client: TestClient) -> None:
     assert grown('api_requests_total{outcome="not_found",status="4xx"}') == 1
     assert grown("api_request_duration_seconds_count") == 2
     assert grown(f'api_predictions_total{{label="{label}"}}') == 1
+    assert grown("api_prediction_confidence_count") == 1
+    assert grown("api_prediction_coverage_sum") == 1
+
+
+def test_metrics_count_each_sentence_of_a_batch(client: TestClient) -> None:
+    before = samples(client)
+    client.post("/predict/batch", json={"sentences": ["I love you", "qzxvw kkjhgf", "qzxvw"]})
+    after = samples(client)
+    for name, grown in {
+        'api_requests_total{outcome="ok",status="2xx"}': 1,
+        "api_request_duration_seconds_count": 0,  # a batch takes as long as it is large
+        "api_prediction_confidence_count": 3,
+        "api_prediction_coverage_count": 3,
+        'api_prediction_coverage_bucket{le="0.0"}': 2,
+    }.items():
+        assert after[name] - before[name] == grown, name
+
+
+def test_metrics_tell_that_the_generic_predictor_serves(
+    client_of: Callable[[Any], TestClient], generic: Any, compiled: Any
+) -> None:
+    for predictor, value in ((compiled, 0), (generic, 1)):
+        client = client_of(predictor)
+        client.post("/predict", json={"sentence": "a"})
+        found = samples(client)
+        assert found["api_model_not_compiled"] == value
+        assert any(f'predictor="{predictor.kind}"' in name for name in found)
+        assert found["api_prediction_coverage_count"] == 1 - value
 
 
 def test_metrics_hold_every_series_from_the_start(
@@ -103,7 +135,8 @@ def test_metrics_hold_every_series_from_the_start(
     assert found['api_requests_total{outcome="internal_error",status="5xx"}'] == 0
     version = manifest["version"]
     name = manifest["name"]
-    assert found[f'api_model_info{{name="{name}",variant="v2",version="{version}"}}'] == 1
+    labels = f'name="{name}",predictor="compiled",variant="v2",version="{version}"'
+    assert found[f"api_model_info{{{labels}}}"] == 1
     assert found["process_resident_memory_bytes"] > 0
 
 

@@ -1,0 +1,103 @@
+"""`POST` endpoints on bare ASGI: bytes of JSON in, bytes of JSON out.
+
+FastAPI would resolve dependencies, build request and response objects and check the answer a
+second time: more time than the prediction takes, for nothing that a caller sees. It would also
+quote the input in its errors and let through what JSON forbids. So these endpoints read, check
+and write by themselves; FastAPI lists them in its document and answers everything else.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from api.errors import ApiError, refusal
+from api.schema import Error
+
+QuestionT = TypeVar("QuestionT", bound=BaseModel)
+
+
+class JsonEndpoint(Generic[QuestionT]):
+    """An ASGI application that answers one kind of question."""
+
+    def __init__(
+        self,
+        question: type[QuestionT],
+        limit_kib: int,
+        answer: Callable[[QuestionT], Awaitable[BaseModel]],
+    ) -> None:
+        """Take what makes the endpoint.
+
+        Args:
+            question: the body; an object with exactly one field.
+            limit_kib: largest body, in KiB.
+            answer: makes the answer.
+        """
+        self._question = question
+        self._limit = limit_kib * 1024
+        self._too_large = f"Send a body of at most {limit_kib} KiB."
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            ApiError: 400, 413, 415 or 422.
+            ClientDisconnect: the client went away before its body was complete.
+        """
+        _check_headers(scope)
+        answer = await self._answer(self._parse(await self._read(receive)))
+        # The serializer itself: `model_dump_json` makes a string of it first.
+        body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _read(self, receive: Receive) -> bytes:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            if len(body) > self._limit:
+                raise ApiError(413, self._too_large)
+            more = message.get("more_body", False)
+        return body
+
+    def _parse(self, body: bytes) -> QuestionT:
+        try:
+            question = self._question.model_validate_json(body)
+        except ValidationError as error:
+            raise refusal(self._question, error) from None
+        # Of a field that is sent twice the parser takes the last in silence. (`len`: count the
+        # fields, convert no number.)
+        if json.loads(body, object_pairs_hook=len, parse_int=len) > 1:
+            raise ApiError(422, f"Send the field '{next(iter(self._question.model_fields))}' once.")
+        return question
+
+
+def describe(answer: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of such an endpoint, beside its question."""
+    return {
+        "methods": ["POST"],
+        "response_model": answer,
+        "responses": {code: {"model": Error} for code in (400, 413, 415, 422, 500)},
+    }
+
+
+def _check_headers(scope: Scope) -> None:
+    media_type = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value
+        elif name == b"content-encoding":
+            raise ApiError(415)
+    if media_type.partition(b";")[0].strip().lower() != b"application/json":
+        raise ApiError(415)
