@@ -370,6 +370,78 @@ served_by() {
 holds 'all three replicas of v1 answer: v1-1, v1-2, v1-3' served_by 9 'v1-1 v1-2 v1-3'
 holds 'v2 answers come from v2-1' served_by 2 'v2-1' --header 'X-Experiment-Group: debug'
 
+# ---- batches and documentation -----------------------------------------------------------------------
+
+await_budget
+
+# BODY ARGUMENT...
+batch() { call --config "$work/known" --header 'Content-Type: application/json' --data "$1" "${@:2}" "$GATEWAY_URL/predict/batch"; }
+
+batch_in_order() {
+  local sentences=('I love the ice cream' 'I am so sad and lonely today' 'what a boring day') alone=() together n
+  for n in 0 1 2; do
+    predict --data "{\"sentence\": \"${sentences[n]}\"}"
+    expect_status 200
+    alone+=("$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["prediction value"])' "$body")")
+  done
+  batch "{\"sentences\": [\"${sentences[0]}\", \"${sentences[1]}\", \"${sentences[2]}\"]}"
+  expect_status 200
+  together=$("$PYTHON" -c 'import json, sys; print(*[a["prediction value"] for a in json.load(open(sys.argv[1]))["predictions"]])' "$body")
+  [ "$together" = "${alone[*]}" ] || fail "together: $together; one by one: ${alone[*]}"
+}
+holds 'a batch answers each sentence as alone, in order' batch_in_order
+batch_v2() {
+  sleep 1
+  batch '{"sentences": ["I love the ice cream"]}' --header 'X-Experiment-Group: debug'
+  expect_status 200
+  [ "$(header x-served-by)" = v2-1 ] || fail "X-Served-By: $(header x-served-by)"
+}
+holds 'a batch asks v2 by the same header' batch_v2
+batch_unauthorized() {
+  call --header 'Content-Type: application/json' --data '{"sentences": ["a"]}' "$GATEWAY_URL/predict/batch"
+  expect_error 401
+  [ -z "$(header x-served-by)" ] || fail 'a replica was asked'
+}
+holds 'a batch without a password: 401' batch_unauthorized
+batch_refused() {
+  sleep 1
+  batch "$2"
+  expect_error "$1"
+}
+holds 'a batch of 65 sentences: 422' batch_refused 422 "{\"sentences\": [$(printf '"a",%.0s' {1..64})\"a\"]}"
+holds 'a batch without a sentence: 422' batch_refused 422 '{"sentences": []}'
+batch_limited() {
+  local n codes=''
+  sleep 2
+  for n in 1 2 3 4; do
+    batch '{"sentences": ["a"]}'
+    codes+="$status "
+  done
+  [[ $codes =~ ^200\ 200\ .*429 ]] || fail "four batches in a row: $codes"
+}
+holds 'batches have a limit of their own: two at once, then 429' batch_limited
+await_budget
+
+documentation() { # PATH TYPE WORDS
+  call "$GATEWAY_URL$1"
+  expect_error 401
+  call --config "$work/known" "$GATEWAY_URL$1"
+  expect_status 200
+  [[ $(header content-type) == "$2"* ]] || fail "Content-Type: $(header content-type)"
+  grep -q "$3" "$body" || fail "no $3 in it"
+}
+holds 'the documentation asks for a password and comes' documentation /docs text/html swagger-ui-bundle.js
+holds 'so does the document that it shows' documentation /openapi.json application/json predict/batch
+await_budget
+holds 'and its script' documentation /docs/swagger-ui-bundle.js text/javascript SwaggerUIBundle
+foreign() {
+  call --config "$work/known" "$GATEWAY_URL/docs"
+  [[ $(header content-security-policy) == "default-src 'none'"* ]] || fail "$(header content-security-policy)"
+  ! grep -E '(src|href)="(https?:)?//' "$body" || fail 'it names another host'
+}
+holds 'the documentation names no other host, and its policy lets none' foreign
+await_budget
+
 # ---- who -----------------------------------------------------------------------------------------
 
 await_budget
@@ -561,7 +633,7 @@ hidden() {
   expect_error 404
   [ -z "$(header x-served-by)" ] || fail 'a replica was asked'
 }
-for path in /metrics /livez /readyz /openapi.json /docs /redoc /nginx_status /version /healthz /_error /predict/../metrics; do
+for path in /metrics /livez /readyz /redoc /nginx_status /version /healthz /_error /predict/../metrics; do
   holds "$path is not reachable through the gateway, password or not" hidden "$path"
 done
 
