@@ -1,6 +1,8 @@
 """Everything that can be wrong with a request gives JSON of one shape, and never the input."""
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from api.schema import NOT_BLANK
 
 LEAK = "Kx7Leak"
 JSON = {"content-type": "application/json"}
@@ -290,3 +294,9 @@ def test_readiness_is_503_when_the_model_fails(
 ) -> None:
     assert_error(broken.get("/readyz"), 503, "not_ready")
     assert [line["level"] for line in log_lines()] == ["error", "error"]
+
+
+def test_the_document_calls_blank_what_the_service_refuses() -> None:
+    document = re.compile(NOT_BLANK)
+    everything = map(chr, range(sys.maxunicode + 1))
+    assert [c for c in everything if bool(document.search(c)) == c.isspace()] == []
