@@ -104,18 +104,19 @@ packages+=(docker.io apparmor iptables nftables mmdebstrap
 # A package of its own since Debian 13.
 [[ $release == bookworm ]] || packages+=(docker-cli)
 
-# This host's mirror: "http://deb.debian.org/debian", and of a security archive likewise.
+# Address of this host's mirror of an archive.
 mirror() { # debian | debian-security
   local found
   found=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -E "/$1/?\$" | head -n 1 || true)
-  found=${found:-http://deb.debian.org/$1}
+  [[ -n $found ]] || die "apt of this host has no source that ends in /$1: add one"
   printf '%s\n' "${found%/}"
 }
 
 collect() {
   local main security option
   local -a options=()
-  main=$(mirror debian) security=$(mirror debian-security)
+  main=$(mirror debian)
+  security=$(mirror debian-security)
   # Proxies and the like: what this host says about fetching holds in the guest too.
   while read -r option; do
     options+=(--aptopt="$option")

@@ -51,7 +51,7 @@ answers() { ! running || remote true </dev/null; }
 gone() { ! running; }
 
 settings() {
-  disk=$cache/bookworm.qcow2 ssh_port=2222 http_port=8080 https_port=8443 memory=4096 cpus=2 forwards=()
+  disk=$cache/bookworm.qcow2 ssh_port=2222 http_port=8080 https_port=8443 memory=4096 cpus=2 forwards=() built=''
   # shellcheck source=/dev/null
   [[ ! -r $folder/settings ]] || source "$folder/settings"
 }
@@ -83,10 +83,15 @@ start() {
   options "$@"
   [[ -r $disk ]] || die "there is no $disk: tests/vm/box.sh makes it"
   mkdir -p "$folder"
-  [[ -e $folder/disk.qcow2 ]] || qemu-img create -q -f qcow2 -F qcow2 -b "$disk" "$folder/disk.qcow2"
+  if [[ ! -e $folder/disk.qcow2 ]]; then
+    qemu-img create -q -f qcow2 -F qcow2 -b "$disk" "$folder/disk.qcow2"
+    built=$(stat --format=%i:%Y "$disk")
+  fi
+  # The machine's own disk is a layer that fits no other file.
+  [[ $built == "$(stat --format=%i:%Y "$disk")" ]] || die "$disk was built again since: destroy this machine first"
   install -m 0600 /usr/share/rubygems-integration/all/gems/vagrant-*/keys/vagrant "$folder/key"
   # As plain assignments: a `declare` would be local to the function that reads them.
-  declare -p disk ssh_port http_port https_port memory cpus forwards | sed 's/^declare -[^ ]* //' >"$folder/settings"
+  declare -p disk built ssh_port http_port https_port memory cpus forwards | sed 's/^declare -[^ ]* //' >"$folder/settings"
   network=user,id=net0
   for pair in "$ssh_port:22" "$http_port:80" "$https_port:443" "${forwards[@]}"; do
     network+=,hostfwd=tcp:127.0.0.1:${pair%:*}-:${pair#*:}
@@ -100,7 +105,7 @@ start() {
     -daemonize -pidfile "$folder/pid"
   wait_for "$BOOT_SECONDS" answers || die "no ssh after $BOOT_SECONDS s: see $folder/console.log"
   running || die "it went away while it booted: see $folder/console.log"
-  echo "up after $SECONDS s: ssh $ssh_port, http $http_port, https $https_port ${forwards[*]:+, ${forwards[*]}}(127.0.0.1)"
+  echo "up after $SECONDS s, on 127.0.0.1: ssh $ssh_port, http $http_port, https $https_port ${forwards[*]}"
 }
 
 stop() {
@@ -124,7 +129,7 @@ case $command in
   kill) cut_power ;;
   destroy) cut_power && rm -rf "$folder" ;;
   ssh) running || die "it does not run" && remote "$@" ;;
-  status) running && echo "running: pid $pid, ssh $ssh_port, http $http_port, https $https_port" ;;
+  status) running && echo "running: pid $pid, on 127.0.0.1: ssh $ssh_port, http $http_port, https $https_port ${forwards[*]}" ;;
   log) cat "$folder/console.log" ;;
   *) die "usage: tests/vm/machine.sh start|ssh|stop|kill|destroy|status|log (the head of this file says more)" ;;
 esac
