@@ -87,7 +87,7 @@ def test_who_may_look_may_do_nothing_else(host: Host, systemd: None) -> None:
         assert word not in rules
 
 
-# ---- on a dedicated machine -----------------------------------------------------------------------
+# ---- on a dedicated machine ----------------------------------------------------------------------
 
 
 def test_the_machine_drops_what_nobody_asked_for(host: Host, dedicated: None) -> None:
