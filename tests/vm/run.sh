@@ -241,10 +241,10 @@ reboots() {
 loses_power() {
   local pid
   pid=$(pgrep -u vmtest -f qemu-system) && [ "$(wc -w <<<"$pid")" = 1 ] || return 1
-  guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo tee /root/before >/dev/null; sync'
+  guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo tee /var/tmp/before >/dev/null; sync'
   kill -KILL "$pid"
   tests/vm/vagrant.sh up --no-provision && answers_within "$BOOT" &&
-    guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /root/before && sudo emotions status --brief &&
+    guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /var/tmp/before && sudo emotions status --brief &&
       ! sudo journalctl -b -k | grep -iE "ext4.*error" &&
       [ "$(curl -s "http://127.0.0.1:9090/api/v1/query?query=count_over_time(up%5B1h%5D)" | grep -c "\"value\"")" = 1 ]'
 }
