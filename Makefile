@@ -75,7 +75,7 @@ check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn o
 	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
 	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$(DATA)" --model model
 
-fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own (minutes)
+fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
 	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
 
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png

@@ -90,6 +90,7 @@ script_tier linters tests/lint.sh
 pytest_tier unit
 pytest_tier templates
 pytest_tier policy
+script_tier fuzz env PYTHONPATH=src "$python" tests/fuzz_api.py
 pytest_tier host ${hosts[@]+"${hosts[@]}"}
 script_tier behaviour tests/run_tests.sh
 
