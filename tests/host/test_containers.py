@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,13 @@ from testinfra.host import Host
 from host.stack import GRAFANA, OURS, REPLICAS, STACK
 
 Inspected = dict[str, dict[str, Any]]
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILES = {
+    "api": "src/api/Dockerfile",
+    "nginx": "roles/nginx/files/image/Dockerfile",
+    "nginx-exporter": "roles/monitoring/files/exporter/Dockerfile",
+    "prometheus": "roles/monitoring/files/prometheus/Dockerfile",
+}
 # Name: Docker's own, a sibling's, or a path inside the container are no secrets.
 SECRET_NAME = re.compile(
     r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
@@ -55,6 +63,24 @@ def test_container_is_healthy_by_a_check_of_its_own(item: dict[str, Any]) -> Non
 
 def test_container_was_not_killed_for_memory(item: dict[str, Any]) -> None:
     assert not item["State"]["OOMKilled"]
+
+
+def test_image_tells_its_packages_and_none_is_older_than_asked_for(
+    host: Host, name: str, item: dict[str, Any]
+) -> None:
+    if name == GRAFANA:
+        pytest.skip("Grafana's image is not made of Debian's packages")
+    component = item["Config"]["Labels"]["stack.component"]
+    listed = f"docker exec {item['Id']} cat /usr/share/stack/packages.txt"
+    packages = dict(line.split("\t") for line in host.check_output(listed).splitlines())
+    versions = {package.partition(":")[0]: version for package, version in packages.items()}
+    wanted = re.findall(
+        r"([a-z0-9.+-]+) \(>= ([^)]+)\)", (ROOT / DOCKERFILES[component]).read_text()
+    )
+    assert wanted
+    for package, least in wanted:
+        compared = host.run("dpkg --compare-versions %s ge %s", versions[package], least)
+        assert compared.rc == 0, f"{package} is {versions[package]}, wanted is {least} or newer"
 
 
 def test_container_user_is_not_root(item: dict[str, Any]) -> None:

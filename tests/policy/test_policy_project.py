@@ -83,6 +83,15 @@ def test_image_runs_as_nobody_in_particular_and_has_a_health_check(path: Path) -
     assert re.search(r"(?m)^FROM \$\{BASE_IMAGE\}", text)
 
 
+@pytest.mark.parametrize("path", DOCKERFILES, ids=relative)
+def test_image_asks_for_least_versions_of_its_packages(path: Path) -> None:
+    # The last stage and what it is built on are shipped; a stage named `build` is not.
+    for stage in re.split(r"(?m)^FROM ", path.read_text())[1:]:
+        if not re.match(r"\S+ AS build\b", stage):
+            assert "apt-get install" not in stage
+            assert all(">=" in wanted for wanted in re.findall(r"apt-get satisfy[^&]*", stage))
+
+
 # ---- templates and scripts ----------------------------------------------------------------------
 
 
