@@ -119,9 +119,11 @@ class CompiledPredictor:
         for n in self._more_n:
             shifted = (tokens[start:] for start in range(n))
             grams = grams + list(map(" ".join, zip(*shifted, strict=False)))
-        counts = Counter(filter(terms.__contains__, grams))
-        rows = {term: terms[term] for term in counts}
-        for term, count in counts.items():
+        known = list(filter(terms.__contains__, grams))
+        rows = dict(zip(known, map(terms.__getitem__, known), strict=True))
+        if len(rows) == len(known):
+            return rows
+        for term, count in Counter(known).items():
             if count > 1:
                 frequency = self._frequency(count)
                 square, *weights = terms[term]

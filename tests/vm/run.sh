@@ -315,6 +315,8 @@ second_controller() {
 step 'images of the stack of this host' save_images || exit 1
 
 if [[ " ${halves[*]} " == *' vagrant '* ]]; then
+  # The stack of this host holds the usual ones.
+  export STACK_PROMETHEUS_PORT=19091 STACK_GRAFANA_PORT=13001
   step 'a box of Debian 12 from its packages' tests/vm/box.sh bookworm --images "$CACHE/images.tar" || exit 1
   step 'vagrant up, where a port is taken, says so' refuses_a_taken_port
   step 'vagrant up' comes_up || exit 1
