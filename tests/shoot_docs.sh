@@ -15,8 +15,9 @@ PORT=$port VARIANT=v1 MODEL_DIR=model PYTHONPATH=src .venv/bin/python -m api.ser
 replica=$!
 trap 'kill "$replica"; rm -rf "$work"' EXIT
 for _ in $(seq 300); do
-  PORT=$port PYTHONPATH=src .venv/bin/python -S -m api.healthcheck && break
+  bash src/api/healthcheck.sh "$port" 2>/dev/null && break
   kill -0 "$replica" || { cat "$work/log" >&2; exit 1; }
+  sleep 0.1
 done
 
 # --no-sandbox: root needs it, and nothing but our own page is opened.

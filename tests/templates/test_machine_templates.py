@@ -106,15 +106,18 @@ case $1 in
   ps) echo "$names" ;;
   start) shift; for n in "$@"; do touch "$STATE/$n"; done ;;
   stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
+  exec) [ "${HEALTH:-healthy}" = healthy ] ;;
   inspect)
     separator='['
-    for n in $names; do
+    shift
+    for n in "$@"; do
       [ -e "$STATE/$n" ] && state=running running=true || { state=exited running=false; }
       printf '%s{"Name": "/%s", "RestartCount": 0, "State": {' "$separator" "$n"
       printf '"Status": "%s", "Running": %s, ' "$state" "$running"
       printf '"StartedAt": "", "FinishedAt": "", '
       printf '"Health": {"Status": "%s"}}, ' "${HEALTH:-healthy}"
-      printf '"Config": {"Image": "i", "Labels": {"stack.component": "%s"}}}' "${component[$n]}"
+      printf '"Config": {"Image": "i", "Labels": {"stack.component": "%s"}, ' "${component[$n]}"
+      printf '"Healthcheck": {"Test": ["CMD", "check", "%s"]}}}' "$n"
       separator=,
     done
     echo ']'
@@ -183,6 +186,22 @@ def test_a_replica_that_stays_ill_ends_the_start_before_the_gateway(
     assert code == 1
     assert "not healthy after 1 s: app-api-v1-1, app-api-v1-2" in output
     assert calls(machine, "start") == ["start app-api-v1-1 app-api-v1-2"]
+
+
+def test_waiting_asks_a_container_by_its_own_check(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    assert call(machine, "await", "0", "app-nginx-1") == (
+        1,
+        "not healthy after 0 s: app-nginx-1\n",
+    )
+    assert "exec" not in {
+        line.split()[0] for line in (machine[1] / "calls").read_text().splitlines()
+    }
+    (machine[1] / "app-nginx-1").touch()
+    assert call(machine, "await", "0", "app-nginx-1") == (0, "")
+    assert calls(machine, "exec") == ["exec app-nginx-1 check app-nginx-1"]
+    assert call(machine, "await", "0", "app-nginx-1", HEALTH="ill")[0] == 1
 
 
 def test_the_state_in_one_line(machine: tuple[Path, Path, dict[str, str]]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from api.model import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
+HEALTHCHECK = ROOT / "src/api/healthcheck.sh"
 REPLICA = "test-1"
 
 
@@ -176,9 +177,8 @@ class Service:
             time.sleep(0.05)
 
     def is_ready(self) -> bool:
-        from api.healthcheck import is_ready
-
-        return is_ready(self.port)
+        command = ["bash", str(HEALTHCHECK), str(self.port)]
+        return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
     def exchange(self, request: bytes) -> bytes:
         """Send raw bytes and return the raw answer, up to the end of the connection."""
