@@ -31,4 +31,7 @@ case $machine in
   127.* | ::1) machine=localhost ;;
 esac
 machine=${GATEWAY_HOST:-$machine}
-sed -e "s|^GATEWAY_CA=.*|GATEWAY_CA=$ca|" -e "s|^GATEWAY_URL=https://localhost|GATEWAY_URL=https://$machine|" <<<"$lines"
+# Where Vagrant forwards Prometheus and Grafana to; by ssh alone, the addresses are the machine's own.
+sed -e "s|^GATEWAY_CA=.*|GATEWAY_CA=$ca|" -e "s|^GATEWAY_URL=https://localhost|GATEWAY_URL=https://$machine|" \
+  ${STACK_PROMETHEUS_PORT:+-e "s|^PROMETHEUS_URL=.*|PROMETHEUS_URL=http://127.0.0.1:$STACK_PROMETHEUS_PORT|"} \
+  ${STACK_GRAFANA_PORT:+-e "s|^GRAFANA_URL=http.*|GRAFANA_URL=http://127.0.0.1:$STACK_GRAFANA_PORT|"} <<<"$lines"

@@ -1,35 +1,43 @@
 #!/usr/bin/env bash
 # The whole life of the stack on a real machine, slow under emulation: `make test-vm`.
 #
-# Usage: tests/vm/run.sh [--keep] [vagrant] [ssh]     which halves; both when none is named
+# Usage: tests/vm/run.sh [--keep] [vagrant | ssh]     which half; one after the other when none is named
 #
 # vagrant: makes a box of Debian 12 from its packages, runs the project's own Vagrantfile on it, looks
 # at the machine from outside and inside, restarts the engine under load, reboots, cuts the power,
 # moves the clock, fills the disk, halts and destroys it. ssh: the same roles by ssh on a plain Debian
 # 13, by an account that is not root, and by a second controller. Runs as root on a host where the
-# stack is up: the boxes get its images, else each guest builds its own for an hour. Prints PASS or
-# FAIL and the time of each step, and writes docs/vm.md.
+# stack is up: the boxes get its images, else each guest builds its own for an hour. The halves may
+# run at the same time. Prints PASS or FAIL and the time of each step, and writes docs/vm.md.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
 readonly BOOT=300 # seconds from power to the first answer, under emulation
-halves=() keep=''
+half='' keep=''
 for word in "$@"; do
   case $word in
-    --keep) keep=yes ;;
-    vagrant | ssh) halves+=("$word") ;;
-    *) sed -n '2,13p' "$0" >&2 && exit 2 ;;
+    --keep) keep=--keep ;;
+    vagrant | ssh) half=$word ;;
+    *) sed -n '2,14p' "$0" >&2 && exit 2 ;;
   esac
 done
-[ ${#halves[@]} -gt 0 ] || halves=(vagrant ssh)
 [ "$(id -u)" = 0 ] || { echo 'run.sh: it mounts disks and starts an engine: run it as root' >&2; exit 2; }
+
+if [ -z "$half" ]; then
+  code=0
+  for half in vagrant ssh; do
+    printf '==== %s\n' "$half"
+    "$0" ${keep:+"$keep"} "$half" || code=1
+  done
+  exit "$code"
+fi
 
 mkdir -p "$CACHE"
 work=$(mktemp -d)
 chmod 755 "$work"
+readonly ROWS=$CACHE/$half.rows
 passed=0 failed=0 note='' shell=by_vagrant https=8443
-: >"$work/rows"
 
 # ---- results -------------------------------------------------------------------------------------
 
@@ -45,35 +53,44 @@ step() {
   fi
   printf '%s %s (%d s)%s\n' "$mark" "$name" $((SECONDS - started)) "${note:+: $note}"
   [ "$mark" = PASS ] || tail -n 30 "$work/log" | sed 's/^/     | /'
-  printf '| %s | %s | %d | %s |\n' "$name" "$mark" $((SECONDS - started)) "$note" >>"$work/rows"
+  printf '| %s | %s | %d | %s |\n' "$name" "$mark" $((SECONDS - started)) "$note" >>"$ROWS"
   report
   [ "$mark" = PASS ]
 }
 
+# Both halves as last seen; each writes its own table. What stands below them was written by hand.
 report() {
+  local by_hand name
+  exec 9>"$CACHE/report.lock"
+  flock 9
+  by_hand=$(sed -n '/^## What/,$p' "$REPORT" 2>/dev/null)
   {
     printf '# A real machine, as last seen\n\n'
     # shellcheck disable=SC2016 # marks of Markdown
-    printf '`make test-vm` on %s, at %s. The guests ran under software emulation on %s cores: all times, in seconds, are upper bounds.\n\n' \
-      "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" "$(nproc)"
-    printf '| step | result | s | noted |\n|---|---|---:|---|\n'
-    cat "$work/rows"
-    printf '\n%d passed, %d failed.\n' "$passed" "$failed"
-    # What was seen otherwise, or could not be seen, is written by hand below this line.
-    ! grep -q '^## ' "$work/before" 2>/dev/null || { echo; sed -n '/^## /,$p' "$work/before"; }
-  } >"$REPORT"
+    printf 'Written by `make test-vm`. The guests run under software emulation on %s cores: all times, in seconds, are upper bounds.\n' "$(nproc)"
+    for name in vagrant ssh; do
+      [ ! -e "$CACHE/$name.rows" ] || { echo; cat "$CACHE/$name.rows"; }
+    done
+    [ -z "$by_hand" ] || printf '\n%s\n' "$by_hand"
+  } >"$work/report"
+  cp "$work/report" "$REPORT"
+  exec 9>&-
+}
+
+begin() { # TITLE
+  printf '## %s\n\n%s, at %s.\n\n| step | result | s | noted |\n|---|---|---:|---|\n' \
+    "$1" "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" >"$ROWS"
 }
 
 finish() {
   touch "$work/done"
-  if [ -z "$keep" ]; then
-    tests/vm/vagrant.sh destroy -f >/dev/null 2>&1
-    MACHINE=$CACHE/plain tests/vm/machine.sh destroy >/dev/null 2>&1
-  fi
+  case $keep$half in
+    vagrant) tests/vm/vagrant.sh destroy -f >/dev/null 2>&1 ;;
+    ssh) MACHINE=$CACHE/plain tests/vm/machine.sh destroy >/dev/null 2>&1 ;;
+  esac
   rm -rf "$work"
 }
 trap finish EXIT
-cp "$REPORT" "$work/before" 2>/dev/null
 
 # ---- a machine from outside ------------------------------------------------------------------------
 
@@ -83,8 +100,7 @@ by_vagrant() { tests/vm/vagrant.sh ssh -c "$1" </dev/null; }
 by_ssh() { MACHINE=$CACHE/plain tests/vm/machine.sh ssh "$1" </dev/null; }
 
 credentials() {
-  guest 'cat /etc/emotions/ca.crt' | tr -d '\r' >"$work/ca.crt" || return 1
-  guest 'sudo emotions env' | tr -d '\r' | sed "s|^GATEWAY_CA=.*|GATEWAY_CA=$work/ca.crt|" >"$work/env"
+  make -s env TARGET=vm >"$work/env"
   grep -q '^API_PASSWORD=.' "$work/env"
 }
 
@@ -132,7 +148,7 @@ save_images() {
   references=$(docker ps --filter label=stack=emotions --format '{{.Image}}' | sort -u)
   [ -n "$references" ] || { echo 'The stack does not run here: make start-project'; return 1; }
   # shellcheck disable=SC2086 # words
-  docker save --output "$CACHE/images.tar" emotions-base:trixie $references
+  docker save --output "$work/images.tar" emotions-base:trixie $references && mv "$work/images.tar" "$CACHE/images.tar"
 }
 
 refuses_a_taken_port() {
@@ -145,7 +161,13 @@ refuses_a_taken_port() {
   [ "$code" != 0 ] && grep -q "Port $https of this host is taken" <<<"$output"
 }
 
-comes_up() { tests/vm/vagrant.sh up && credentials; }
+comes_up() {
+  local code=0
+  tests/vm/vagrant.sh up >"$work/up" 2>&1 || code=1
+  tail -n 40 "$work/up"
+  note="the run in the guest: $(grep -oE 'ok=[0-9]+ +changed=[0-9]+' "$work/up" | tail -n 1 | tr -s ' ')"
+  return "$code"
+}
 
 provisions_without_a_change() {
   tests/vm/vagrant.sh provision >"$work/provision" 2>&1
@@ -154,8 +176,8 @@ provisions_without_a_change() {
   [ "$code" = 0 ] && grep -q 'changed=0 .*failed=0' "$work/provision"
 }
 
-contract() {
-  knowing env TARGET=vm tests/run_tests.sh >"$work/contract" 2>&1
+contract() { # COMMAND...
+  "$@" >"$work/contract" 2>&1
   local code=$?
   grep -v ^PASS "$work/contract"
   note=$(tail -n 1 "$work/contract")
@@ -174,13 +196,12 @@ host_tests() {
 place_to_work() {
   guest 'set -e
     sudo run-parts /etc/update-motd.d | grep "emotions: 7 of 7 containers well"
-    systemctl is-active emotions emotions-certificate.timer emotions-firewall
-    systemctl is-enabled emotions
+    for unit in emotions emotions-certificate.timer emotions-firewall; do systemctl is-active $unit; systemctl is-enabled $unit; done
     sudo journalctl STACK=emotions -n 200 -o cat | grep -q . && sudo journalctl CONTAINER_NAME=emotions-api-v1-1 -n 1
     id viewer 2>/dev/null || sudo useradd --create-home --groups adm viewer
     sudo -u viewer emotions status --brief
     sudo -u viewer emotions logs 1 >/dev/null
-    ! sudo -n -u viewer sudo -n emotions env
+    if sudo -n -u viewer sudo -n emotions env; then exit 1; fi
     cat /etc/emotions/README | grep -q "systemctl status emotions"
     [ -z "$(systemctl --failed --no-legend)" ] || { systemctl --failed; exit 1; }'
 }
@@ -234,9 +255,21 @@ reboots() {
     sleep 0.5
   done
   note="ssh after $((SECONDS - started)) s"
-  answers_within "$BOOT" && guest 'systemctl is-active emotions && sudo emotions status --brief && systemctl --failed --no-legend'
-  note="$note more; $(guest 'systemd-analyze' | head -n 1 | tr -d '\r')"
+  answers_within "$BOOT" || return 1
+  # The unit is done when every container is well.
+  guest 'systemctl is-active --wait emotions || timeout 300 systemctl start emotions; sudo emotions status --brief && [ -z "$(systemctl --failed --no-legend)" ]' || return 1
+  note="$note more; $(guest "sudo python3 -c $(printf %q "$STARTUP") emotions-api-v1-1" | tr -d '\r')"
 }
+
+# How long a replica took from its start to its first line, which follows the imports and the model.
+readonly STARTUP='
+import datetime, json, subprocess, sys
+name = sys.argv[1]
+state = json.loads(subprocess.check_output(["docker", "inspect", name]))[0]["State"]["StartedAt"]
+lines = subprocess.check_output(["journalctl", "--boot", "--output=cat", f"CONTAINER_NAME={name}"], text=True).splitlines()
+loaded = next(json.loads(line)["time"] for line in lines if "loaded" in line)
+begun, loaded = (datetime.datetime.fromisoformat(t[:19] + "+00:00") for t in (state, loaded))
+print(f"of it a replica took {(loaded - begun).seconds} s for its imports and the model")'
 
 loses_power() {
   local pid
@@ -273,7 +306,7 @@ fills_the_disk() {
   guest 'sudo bash -ec "fallocate --length \$((\$(df --output=avail -B1 / | tail -n 1) - 80000000)) /filler; df -h /"'
   answers_within 30
   local code=$?
-  tests/vm/vagrant.sh provision >"$work/full" 2>&1 && code=1
+  if tests/vm/vagrant.sh provision >"$work/full" 2>&1; then code=1; fi
   guest 'sudo rm /filler'
   grep -o '[0-9]* MB are free where the engine keeps its data' "$work/full" || code=1
   predicts || code=1
@@ -299,7 +332,6 @@ unprivileged_controller() {
   local code=$?
   tail -n 30 "$work/ssh"
   ! find "$home/controller" -path '*/.venv' -prune -o -type f \( -name '*.key' -o -name 'user-*' \) -print | grep . || code=1
-  credentials || code=1
   return "$code"
 }
 
@@ -312,22 +344,24 @@ second_controller() {
 
 # ---- the run -------------------------------------------------------------------------------------------
 
-step 'images of the stack of this host' save_images || exit 1
-
-if [[ " ${halves[*]} " == *' vagrant '* ]]; then
+if [ "$half" = vagrant ]; then
+  begin 'Vagrant, Debian 12'
   # The stack of this host holds the usual ones.
   export STACK_PROMETHEUS_PORT=19091 STACK_GRAFANA_PORT=13001
+  step 'images of the stack of this host' save_images || exit 1
   step 'a box of Debian 12 from its packages' tests/vm/box.sh bookworm --images "$CACHE/images.tar" || exit 1
-  step 'vagrant up, where a port is taken, says so' refuses_a_taken_port
-  step 'vagrant up' comes_up || exit 1
+  step '`vagrant up` where a port is taken says so' refuses_a_taken_port
+  step '`vagrant up`' comes_up || exit 1
   # How to reach the guest, as the Vagrantfile wrote it down for make.
   # shellcheck source=/dev/null
   . <(sed 's/ = /=/' /var/tmp/vmtest/project/.vagrant/target.mk)
   install -m 0600 "$ANSIBLE_PRIVATE_KEY_FILE" "$work/key"
   export ANSIBLE_PRIVATE_KEY_FILE=$work/key
+  step '`make env TARGET=vm`' credentials || exit 1
   step 'a prediction through the forwarded port' answers_within 60
-  step 'vagrant provision changes nothing' provisions_without_a_change
-  step 'the contract, from the host' contract
+  step '`vagrant provision` changes nothing' provisions_without_a_change
+  step 'the contract, from the host' contract knowing env TARGET=vm tests/run_tests.sh
+  step 'the contract, in the guest' contract guest 'cd emotions && tests/run_tests.sh'
   step 'the machine, by ssh' host_tests
   step 'login, units, journal, a look without sudo' place_to_work
   step 'hardening' hardened
@@ -335,21 +369,21 @@ if [[ " ${halves[*]} " == *' vagrant '* ]]; then
   step 'the engine restarts under load' under_load 'sudo systemctl restart docker'
   step 'reboot' reboots
   step 'power cut' loses_power
-  step 'the clock 340 days on: the timer renews' renews_by_the_timer
+  step "the clock 340 days on: the timer's service renews" renews_by_the_timer
   step 'the clock back' back_in_time
   step 'the disk full but for 80 MB' fills_the_disk
   step 'halt and up' halts_and_comes_up
   step 'destroy' leaves_nothing
-fi
-
-if [[ " ${halves[*]} " == *' ssh '* ]]; then
+else
+  begin 'By ssh, Debian 13'
   shell=by_ssh https=18445
   export TARGET=vm STACK_HOST=127.0.0.1 STACK_SSH_PORT=22023 STACK_USER=vagrant HTTP_PORT=18085 ANSIBLE_HOST_KEY_CHECKING=False
-  unset GATEWAY_HOST PROMETHEUS_URL
+  export ANSIBLE_PRIVATE_KEY_FILE=$CACHE/plain/key
+  step 'images of the stack of this host' save_images || exit 1
   step 'a disk of Debian 13 from its packages' tests/vm/box.sh trixie --images "$CACHE/images.tar" || exit 1
   step 'it boots' env MACHINE="$CACHE/plain" tests/vm/machine.sh start --disk "$CACHE/trixie.qcow2" --ssh 22023 --http 18085 --https "$https" || exit 1
-  export ANSIBLE_PRIVATE_KEY_FILE=$CACHE/plain/key
   step 'the stack by ssh, from an account without privileges; no secret stays there' unprivileged_controller || exit 1
+  step '`make env TARGET=vm`' credentials || exit 1
   step 'a prediction from the host' answers_within 60
   step 'a second controller changes nothing' second_controller
   step 'the machine, by ssh' host_tests
@@ -360,5 +394,6 @@ if [[ " ${halves[*]} " == *' ssh '* ]]; then
   step 'reboot' reboots
 fi
 
-printf '\n%d passed, %d failed\n' "$passed" "$failed"
+printf '\n%d passed, %d failed\n' "$passed" "$failed" | tee -a "$ROWS"
+report
 [ "$failed" = 0 ]
