@@ -4,7 +4,8 @@
 #
 # Needs bash 5, curl, openssl, python3. Takes GATEWAY_URL, GATEWAY_CA, API_USER, API_PASSWORD,
 # PROMETHEUS_URL, GRAFANA_URL, GRAFANA_USER, GRAFANA_PASSWORD and LEFT_OUT from the environment;
-# what is unset comes from `make -s env`. HTTP_PORT (80) is the port of plain HTTP.
+# what is unset comes from `make -s env`. HTTP_PORT (80) is the port of plain HTTP. Of a machine that is
+# reached by ssh (TARGET, INVENTORY), Prometheus and Grafana are asked where PROMETHEUS_URL says how.
 # shellcheck disable=SC2317,SC2329 # checks are called by name, through holds()
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -56,6 +57,10 @@ finish() {
 
 # Inside `make test` the outer make's flags would reach this one.
 make_env() { env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -s env; }
+
+elsewhere=''
+[ "${INVENTORY:-inventory/${TARGET:-localhost}.yml}" = inventory/localhost.yml ] || [ -n "${PROMETHEUS_URL:-}" ] ||
+  elsewhere='it listens on the loopback of the other machine; open `ssh -L 9090:127.0.0.1:9090` and set PROMETHEUS_URL=http://127.0.0.1:9090 (the host tests ask it there)'
 
 lines=$(make_env 2>"$work/make_errors") || :
 for name in "${NAMES[@]}" LEFT_OUT; do
@@ -642,6 +647,12 @@ done
 loopback_url() { [[ $1 =~ ^http://127\.0\.0\.1:[0-9]+/?$ ]] || fail "$1"; }
 holds 'PROMETHEUS_URL is on loopback' loopback_url "$PROMETHEUS_URL"
 
+# COMMAND...: where the machine's loopback is within reach.
+near() {
+  [ -z "$elsewhere" ] || skip "$elsewhere"
+  "$@"
+}
+
 # URL EXPRESSION: what it answers, held against an expression over the JSON.
 api_answers() {
   body=$work/body
@@ -650,18 +661,18 @@ api_answers() {
   expect_json "$2"
 }
 prometheus_ready() { "${CURL[@]}" --fail --output /dev/null "$PROMETHEUS_URL/-/ready"; }
-holds 'Prometheus is ready' prometheus_ready
-holds "Prometheus has $TARGETS targets, all of them up" api_answers "$PROMETHEUS_URL/api/v1/query?query=up" \
+holds 'Prometheus is ready' near prometheus_ready
+holds "Prometheus has $TARGETS targets, all of them up" near api_answers "$PROMETHEUS_URL/api/v1/query?query=up" \
   "[s['value'][1] for s in a['data']['result']] == ['1'] * $TARGETS"
-holds 'Prometheus scrapes each of the four replicas by itself' api_answers "$PROMETHEUS_URL/api/v1/query?query=up%7Bjob%3D%22api%22%7D" \
+holds 'Prometheus scrapes each of the four replicas by itself' near api_answers "$PROMETHEUS_URL/api/v1/query?query=up%7Bjob%3D%22api%22%7D" \
   "sorted(s['metric']['replica'] for s in a['data']['result']) == ['v1-1', 'v1-2', 'v1-3', 'v2-1']"
-holds 'Prometheus scrapes every 15 seconds, every job' api_answers "$PROMETHEUS_URL/api/v1/status/config" \
+holds 'Prometheus scrapes every 15 seconds, every job' near api_answers "$PROMETHEUS_URL/api/v1/status/config" \
   "set(re.findall(r'scrape_interval: (\S+)', a['data']['yaml'])) == {'15s'}"
 counted() {
   api_answers "$PROMETHEUS_URL/api/v1/query?query=sum(api_predictions_total)" "float(a['data']['result'][0]['value'][1]) > 0"
 }
-holds 'Prometheus knows predictions of the replicas' counted
-holds 'Prometheus knows connections of the gateway' api_answers "$PROMETHEUS_URL/api/v1/query?query=nginx_up" \
+holds 'Prometheus knows predictions of the replicas' near counted
+holds 'Prometheus knows connections of the gateway' near api_answers "$PROMETHEUS_URL/api/v1/query?query=nginx_up" \
   "[s['value'][1] for s in a['data']['result']] == ['1']"
 
 # URL: its port answers at 127.0.0.1 and at no other address of the machine or of the gateway.
@@ -675,7 +686,7 @@ loopback_only() {
     ! timeout 3 bash -c ": </dev/tcp/$address/$port" 2>/dev/null || fail "it answers at $address:$port"
   done
 }
-holds 'Prometheus answers on loopback only' loopback_only "$PROMETHEUS_URL"
+holds 'Prometheus answers on loopback only' near loopback_only "$PROMETHEUS_URL"
 
 if [ -z "$GRAFANA_URL" ]; then
   explained() { [[ $LEFT_OUT == *Grafana*\(*\)* ]] || fail "LEFT_OUT='$LEFT_OUT'"; }
@@ -685,7 +696,7 @@ if [ -z "$GRAFANA_URL" ]; then
   done
 else
   holds 'GRAFANA_URL is on loopback' loopback_url "$GRAFANA_URL"
-  holds 'Grafana is healthy' api_answers "$GRAFANA_URL/api/health" "a['database'] == 'ok'"
+  holds 'Grafana is healthy' near api_answers "$GRAFANA_URL/api/health" "a['database'] == 'ok'"
   grafana_asks() {
     local arguments
     for arguments in '' "--config $work/grafana_wrong"; do
@@ -695,15 +706,15 @@ else
       expect_status 401
     done
   }
-  holds 'Grafana asks for a password' grafana_asks
+  holds 'Grafana asks for a password' near grafana_asks
   grafana_datasource() {
     local uid
     api_answers "$GRAFANA_URL/api/datasources" "[d['type'] for d in a] == ['prometheus']" --config "$work/grafana"
     uid=$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))[0]["uid"])' "$work/body")
     api_answers "$GRAFANA_URL/api/datasources/uid/$uid/health" "a['status'] == 'OK'" --config "$work/grafana"
   }
-  holds 'Grafana has Prometheus as a data source that answers' grafana_datasource
-  holds 'Grafana answers on loopback only' loopback_only "$GRAFANA_URL"
+  holds 'Grafana has Prometheus as a data source that answers' near grafana_datasource
+  holds 'Grafana answers on loopback only' near loopback_only "$GRAFANA_URL"
 fi
 
 # ---- what held for every answer above ------------------------------------------------------------

@@ -20,18 +20,26 @@ class Secret(str):
         return "'***'"
 
 
-def predict(host: Host, sentence: str) -> str:
-    """Ask the gateway from the machine itself; return the answer with its head."""
+def predict(host: Host, sentence: str, group: str = "") -> str:
+    """Ask the gateway from the machine itself; return the answer with its head.
+
+    Args:
+        host: the machine.
+        sentence: what to judge, also sent as a query string, which no log may hold.
+        group: value of X-Experiment-Group.
+    """
     # The password on neither command line: the shell reads it, curl gets it on its stdin.
     return str(
         host.check_output(
-            "bash -c %s - %s %s",
+            "bash -c %s - %s %s %s",
             'eval "$("$1" env)"; printf "user = \\"%s:%s\\"\\n" "$API_USER" "$API_PASSWORD" | '
             'curl --silent --show-error --retry 3 --include --cacert "$GATEWAY_CA" --config - '
-            '--header "Content-Type: application/json" --data "{\\"sentence\\": \\"$2\\"}" '
+            '--header "Content-Type: application/json" --header "X-Experiment-Group: $3" '
+            '--data "{\\"sentence\\": \\"$2\\"}" '
             '"$GATEWAY_URL/predict?query=$2"',
             STACK,
             sentence,
+            group,
         )
     )
 
