@@ -58,7 +58,9 @@ def test_container_runs(item: dict[str, Any]) -> None:
 def test_container_is_healthy_by_a_check_of_its_own(item: dict[str, Any]) -> None:
     test = (item["Config"].get("Healthcheck") or {}).get("Test", ["NONE"])
     assert test[0] in ("CMD", "CMD-SHELL")
-    assert item["State"]["Health"]["Status"] == "healthy", item["State"]["Health"]["Log"][-1]
+    # Of a container that is younger than the interval of its checks, `<stack> status` knows more.
+    health = item["State"]["Health"]
+    assert health["Status"] in ("healthy", "starting"), health["Log"][-1]
 
 
 def test_container_was_not_killed_for_memory(item: dict[str, Any]) -> None:

@@ -106,13 +106,13 @@ case $1 in
   ps) echo "$names" ;;
   start) shift; for n in "$@"; do touch "$STATE/$n"; done ;;
   stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
-  exec) [ "${HEALTH:-healthy}" = healthy ] ;;
+  exec) [ "${CHECK:-${HEALTH:-healthy}}" = healthy ] ;;
   inspect)
     separator='['
     shift
     for n in "$@"; do
       [ -e "$STATE/$n" ] && state=running running=true || { state=exited running=false; }
-      printf '%s{"Name": "/%s", "RestartCount": 0, "State": {' "$separator" "$n"
+      printf '%s{"Id": "%s", "Name": "/%s", "RestartCount": 0, "State": {' "$separator" "$n" "$n"
       printf '"Status": "%s", "Running": %s, ' "$state" "$running"
       printf '"StartedAt": "", "FinishedAt": "", '
       printf '"Health": {"Status": "%s"}}, ' "${HEALTH:-healthy}"
@@ -186,6 +186,15 @@ def test_a_replica_that_stays_ill_ends_the_start_before_the_gateway(
     assert code == 1
     assert "not healthy after 1 s: app-api-v1-1, app-api-v1-2" in output
     assert calls(machine, "start") == ["start app-api-v1-1 app-api-v1-2"]
+
+
+def test_what_the_engine_has_not_asked_yet_is_asked(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    (machine[1] / "app-nginx-1").touch()
+    assert "1 of 4" in call(machine, "status", "--brief", HEALTH="starting", CHECK="healthy")[1]
+    assert "0 of 4" in call(machine, "status", "--brief", HEALTH="starting", CHECK="ill")[1]
+    assert "0 of 4" in call(machine, "status", "--brief", HEALTH="unhealthy", CHECK="healthy")[1]
 
 
 def test_waiting_asks_a_container_by_its_own_check(
