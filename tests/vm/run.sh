@@ -2,6 +2,7 @@
 # The whole life of the stack on a real machine, slow under emulation: `make test-vm`.
 #
 # Usage: tests/vm/run.sh [--keep] [vagrant | ssh]     which half; one after the other when none is named
+#        tests/vm/run.sh --keep --only PATTERN vagrant | ssh     some steps again, on the machine that was kept
 #
 # vagrant: makes a box of Debian 12 from its packages, runs the project's own Vagrantfile on it, looks
 # at the machine from outside and inside, restarts the engine under load, reboots, cuts the power,
@@ -14,14 +15,17 @@ cd "$(dirname "$0")/../.." || exit 2
 
 readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
 readonly BOOT=300 # seconds from power to the first answer, under emulation
-half='' keep=''
-for word in "$@"; do
-  case $word in
+half='' keep='' only=''
+while [ $# -gt 0 ]; do
+  case $1 in
     --keep) keep=--keep ;;
-    vagrant | ssh) half=$word ;;
-    *) sed -n '2,14p' "$0" >&2 && exit 2 ;;
+    --only) only=${2:?run.sh: --only wants a pattern of names of steps} && shift ;;
+    vagrant | ssh) half=$1 ;;
+    *) sed -n '2,15p' "$0" >&2 && exit 2 ;;
   esac
+  shift
 done
+[ -z "$only" ] || [ -n "$keep$half" ] || { echo 'run.sh: --only goes with --keep and one half' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'run.sh: it mounts disks and starts an engine: run it as root' >&2; exit 2; }
 
 if [ -z "$half" ]; then
@@ -46,6 +50,7 @@ step() {
   local name=$1 started=$SECONDS mark=PASS
   shift
   note=''
+  [ -z "$only" ] || [[ $name =~ $only|TARGET=vm ]] || return 0
   if "$@" >"$work/log" 2>&1; then
     passed=$((passed + 1))
   else
@@ -78,6 +83,7 @@ report() {
 }
 
 begin() { # TITLE
+  [ -z "$only" ] || return 0
   printf '## %s\n\n%s, at %s.\n\n| step | result | s | noted |\n|---|---|---:|---|\n' \
     "$1" "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" >"$ROWS"
 }
