@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ -z "$only" ] || [ -n "$keep$half" ] || { echo 'run.sh: --only goes with --keep and one half' >&2; exit 2; }
+[ -z "$only" ] || { [ -n "$keep" ] && [ -n "$half" ]; } || { echo 'run.sh: --only goes with --keep and one half' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'run.sh: it mounts disks and starts an engine: run it as root' >&2; exit 2; }
 
 if [ -z "$half" ]; then
@@ -402,6 +402,8 @@ else
   step 'reboot' reboots
 fi
 
-printf '\n%d passed, %d failed\n' "$passed" "$failed" | tee -a "$ROWS"
+printf '\n%d passed, %d failed\n' "$passed" "$failed" >"$work/sum"
+cat "$work/sum"
+[ -n "$only" ] || cat "$work/sum" >>"$ROWS"
 report
 [ "$failed" = 0 ]
