@@ -48,18 +48,23 @@ class Neighbour:
         with self._lock:
             return next(self._addresses)
 
-    def socket(self, source: str | None = None) -> socket.socket:
-        """Open a TCP socket that sends from the given address, or from a new one."""
-        # A socket stays in the namespace where its thread was when it was made.
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Enter the namespace with this thread: a socket stays where it was made."""
         with (
             open(f"/run/netns/{self._name}") as theirs,
             open("/proc/thread-self/ns/net") as ours,
         ):
             _enter(theirs.fileno())
             try:
-                made = socket.socket()
+                yield
             finally:
                 _enter(ours.fileno())
+
+    def socket(self, source: str | None = None) -> socket.socket:
+        """Open a TCP socket that sends from the given address, or from a new one."""
+        with self.inside():
+            made = socket.socket()
         try:
             made.bind((source or self.address(), 0))
         except OSError:
