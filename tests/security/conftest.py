@@ -63,7 +63,8 @@ def gateway(beside: Neighbour) -> Gateway:
         pytest.skip(f"the gateway is published on {published['443/tcp']['HostIp']} only")
     environment = dict(word.split("=", 1) for word in shlex.split(output(STACK, "env")))
     host = urlsplit(environment["GATEWAY_URL"]).hostname
-    assert host
+    if host != "localhost":
+        pytest.skip(f"the raw requests name the host localhost, and this gateway is {host}")
     both = f"{environment['API_USER']}:{environment['API_PASSWORD']}".encode()
     return Gateway(
         neighbour=beside,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 from security.neighbour import Neighbour
 from security.wire import Answer, Http2, Message, read_answer
@@ -102,12 +102,6 @@ class Gateway:
             with context.wrap_socket(plain, server_hostname=sni or self.host) as wrapped:
                 assert wrapped.selected_alpn_protocol() == protocol
                 yield wrapped
-
-    @contextmanager
-    def stream(self, source: str | None = None, sni: str | None = None) -> Iterator[BinaryIO]:
-        """Connect for HTTP/1.1, as a file that is read and written."""
-        with self.tls(source=source, sni=sni) as tls, tls.makefile("rwb", buffering=0) as raw:
-            yield cast(BinaryIO, raw)
 
     def ask(self, message: Message, host: str | None = None, sni: str | None = None) -> Answer:
         """Send one request by HTTP/1.1, from a new address."""

@@ -109,5 +109,5 @@ def neighbour() -> Iterator[Neighbour]:
         yield Neighbour(name, host, cycle(map(str, pool.hosts())))
     finally:
         # The pair of interfaces and the routes go with it.
-        subprocess.run(["ip", "link", "delete", ours], check=False, capture_output=True)
-        _ip("netns", "delete", name)
+        for what in (("link", "delete", ours), ("netns", "delete", name)):
+            subprocess.run(["ip", *what], check=False, capture_output=True)
