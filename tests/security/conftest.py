@@ -12,6 +12,7 @@ import pytest
 
 from security.gateway import Gateway, Replicas
 from security.neighbour import CannotMake, Neighbour, neighbour
+from security.wire import Hidden
 
 STACK = os.environ.get("STACK_NAME", "emotions")
 LOCAL = "inventory/localhost.yml"
@@ -65,7 +66,7 @@ def gateway(beside: Neighbour) -> Gateway:
     host = urlsplit(environment["GATEWAY_URL"]).hostname
     if host != "localhost":
         pytest.skip(f"the raw requests name the host localhost, and this gateway is {host}")
-    both = f"{environment['API_USER']}:{environment['API_PASSWORD']}".encode()
+    both = Hidden(f"{environment['API_USER']}:{environment['API_PASSWORD']}".encode())
     return Gateway(
         neighbour=beside,
         host=host,

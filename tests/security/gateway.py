@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from security.neighbour import Neighbour
-from security.wire import Answer, Http2, Message, read_answer
+from security.wire import Answer, Hidden, Http2, Message, read_answer
 
 RATE, BURST = 10, 5
 # What a new address may ask without waiting.
@@ -88,7 +88,7 @@ class Gateway:
 
     @property
     def authorization(self) -> tuple[bytes, bytes]:
-        return (b"Authorization", b"Basic " + b64encode(self.right))
+        return (b"Authorization", Hidden(b"Basic " + b64encode(self.right)))
 
     @contextmanager
     def tls(

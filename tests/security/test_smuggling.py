@@ -10,7 +10,7 @@ import pytest
 
 from security import payloads
 from security.gateway import Counts, Gateway, Replicas
-from security.wire import CLOSED, Answer, Http2, read_all
+from security.wire import CLOSED, Answer, Hidden, Http2, read_all
 
 # Most wait for the gateway only; a few until it gives the client up.
 AT_A_TIME = 64
@@ -62,9 +62,9 @@ def outcomes(gateway: Gateway, replicas: Replicas) -> Outcomes:
     """Every payload, each from an address of its own, and what the replicas counted meanwhile."""
     name, value = gateway.authorization
     sends: dict[str, Callable[[], Outcome]] = {}
-    field = name + b": " + value
+    field = Hidden(name + b": " + value)
     for key, payload in (payloads.framing(field) | payloads.heads(field)).items():
-        sends[key] = partial(send_bytes, gateway, payload)
+        sends[key] = partial(send_bytes, gateway, Hidden(payload))
     for key, (_, payload) in payloads.lines().items():
         sends[key] = partial(send_bytes, gateway, payload)
     for key, (fields, body) in payloads.http2(value).items():
