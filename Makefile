@@ -37,8 +37,11 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host and behaviour tests
+test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host, behaviour and security tests
 	@tests/run_all.sh
+
+test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, smuggling, ports (root)
+	@tests/run_all.sh security
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@tests/run_lifecycle.sh
@@ -109,4 +112,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help

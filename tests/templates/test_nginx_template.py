@@ -417,7 +417,31 @@ def test_the_gateway_answers_the_certificates_names(http_with: Callable[..., Dir
     assert rows(map_to(http, "$redirect_host"))["default"] == "api.example.org"
 
 
+def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive) -> None:
+    assert rows(map_to(http, "$foreign_sni")) == {
+        "hostnames": "",
+        "default": "1",
+        "": "0",
+        "localhost": "0",
+        "127.0.0.1": "0",
+        "::1": "0",
+    }
+    proxied = [at for s in http.own("server") for at in s.own("location") if at.own("proxy_pass")]
+    assert len(proxied) == 3
+    for location in proxied:
+        branch = location.only("if")
+        assert branch.args == ("($foreign_sni)",)
+        assert branch.only("return").args == ("421",)
+
+
 # ---- TLS ----------------------------------------------------------------------------------------
+
+
+def test_http_2_is_spoken_over_tls_only(http: Directive) -> None:
+    assert not http.own("http2")
+    for server in http.own("server"):
+        with_tls = all("ssl" in listen.args for listen in server.own("listen"))
+        assert [d.args for d in server.own("http2")] == ([("on",)] if with_tls else []), server
 
 
 def test_tls_is_1_2_and_1_3_and_nothing_else(http: Directive) -> None:
