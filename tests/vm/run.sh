@@ -218,7 +218,7 @@ place_to_work() {
 hardened() {
   guest 'set -e
     sudo sshd -T | grep -x "passwordauthentication no"
-    swapon --show | grep swapfile-emotions
+    sudo swapon --show | grep swapfile-emotions
     apt-config dump | grep "APT::Periodic::Unattended-Upgrade \"1\""
     systemctl is-active systemd-timesyncd
     sudo docker info --format "{{.LiveRestoreEnabled}}" | grep true
