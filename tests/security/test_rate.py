@@ -144,6 +144,7 @@ def statuses_at_pace(gateway: Gateway, source: str, number: int) -> Iterator[int
     while asked < number:
         with gateway.tls(source=source) as tls, tls.makefile("rb") as stream:
             while asked < number:
+                # The pace is what the test is about: a flood of a known rate.
                 time.sleep(max(0, started + asked / FLOOD_RATE - time.monotonic()))
                 try:
                     tls.sendall(UNKNOWN.http1(gateway.host))
