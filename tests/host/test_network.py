@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,8 +17,8 @@ Inspected = dict[str, dict[str, Any]]
 BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")
 PRIVATE_PORTS = ("8000", "8081", "9113")
 TIMED_OUT = 124
-# A /30 of the range kept for tests of networks (RFC 2544).
-NEIGHBOUR, ROUTER = "198.18.77.2", "198.18.77.1"
+# The range kept for tests of networks (RFC 2544).
+LINKS = [f"198.18.{number}" for number in range(1, 256)]
 
 
 def listening(host: Host) -> set[tuple[str, str]]:
@@ -99,32 +101,45 @@ def test_drop_rule_file_is_valid(host: Host, ruleset: str) -> None:
     assert checked.rc == 0, checked.stderr
 
 
-def try_from(host: Host, namespace: str, target: str, port: str) -> int:
+@dataclass(frozen=True)
+class Neighbour:
+    """A machine of its own (a network namespace) that routes everything through this one."""
+
+    namespace: str
+    # This machine, as the neighbour sees it.
+    router: str
+
+
+def try_from(host: Host, neighbour: Neighbour, target: str, port: str) -> int:
     """Connect from the neighbour: 0 connected, 1 refused, TIMED_OUT dropped."""
     return int(
         host.run(
-            "ip netns exec %s timeout 2 bash -c %s", namespace, f"exec 3<>/dev/tcp/{target}/{port}"
+            "ip netns exec %s timeout 2 bash -c %s",
+            neighbour.namespace,
+            f"exec 3<>/dev/tcp/{target}/{port}",
         ).rc
     )
 
 
 @pytest.fixture(scope="module")
-def neighbour(host: Host, root: None) -> Iterator[str]:
-    """A machine of its own (a network namespace) that routes everything through this one."""
+def neighbour(host: Host, root: None) -> Iterator[Neighbour]:
     namespace = f"{STACK}-t{uuid.uuid4().hex[:6]}"
     ours, theirs = f"vt{uuid.uuid4().hex[:8]}", f"vt{uuid.uuid4().hex[:8]}"
     if host.run("command -v ip").rc != 0:
         pytest.skip("no ip command on this machine")
+    # Another run, or one that was killed, may hold some of them.
+    taken = host.check_output("ip -4 -o address show to 198.18.0.0/16")
+    link = random.choice([link for link in LINKS if f" {link}." not in taken])
     if host.run("ip netns add %s", namespace).rc != 0:
         pytest.skip("network namespaces need root and CAP_SYS_ADMIN here")
     try:
         commands = [
             f"ip link add {ours} type veth peer name {theirs} netns {namespace}",
-            f"ip address add {ROUTER}/30 dev {ours}",
+            f"ip address add {link}.1/30 dev {ours}",
             f"ip link set {ours} up",
-            f"ip -n {namespace} address add {NEIGHBOUR}/30 dev {theirs}",
+            f"ip -n {namespace} address add {link}.2/30 dev {theirs}",
             f"ip -n {namespace} link set {theirs} up",
-            f"ip -n {namespace} route add default via {ROUTER}",
+            f"ip -n {namespace} route add default via {link}.1",
         ]
         for command in commands:
             done = host.run(command)
@@ -132,24 +147,26 @@ def neighbour(host: Host, root: None) -> Iterator[str]:
                 pytest.skip(f"{command}: {done.stderr.strip()}")
         if host.file("/proc/sys/net/ipv4/ip_forward").content_string.strip() != "1":
             pytest.skip("this machine does not forward")
-        yield namespace
+        yield Neighbour(namespace, router=f"{link}.1")
     finally:
         host.run("ip link delete %s", ours)
         host.run("ip netns delete %s", namespace)
 
 
 def test_neighbour_reaches_the_gateways_published_ports(
-    host: Host, inspected: Inspected, neighbour: str
+    host: Host, inspected: Inspected, neighbour: Neighbour
 ) -> None:
     if BIND_ADDRESS != "0.0.0.0":
         pytest.skip(f"the gateway is published on {BIND_ADDRESS} only")
     for port in ("443/tcp", "80/tcp"):
-        assert try_from(host, neighbour, ROUTER, host_port(inspected, "nginx-1", port)) == 0
+        assert (
+            try_from(host, neighbour, neighbour.router, host_port(inspected, "nginx-1", port)) == 0
+        )
     answer = host.run(
         "ip netns exec %s curl --silent --insecure --max-time 5 -o /dev/null --write-out %s %s",
-        neighbour,
+        neighbour.namespace,
         "%{http_code}",
-        f"https://{ROUTER}:{host_port(inspected, 'nginx-1', '443/tcp')}/",
+        f"https://{neighbour.router}:{host_port(inspected, 'nginx-1', '443/tcp')}/",
     )
     # Not among the names that the gateway answers.
     assert answer.stdout == "421"
@@ -166,7 +183,7 @@ def test_neighbour_reaches_the_gateways_published_ports(
     ],
 )
 def test_neighbour_that_routes_into_the_network_gets_no_answer(
-    host: Host, inspected: Inspected, ruleset: str, neighbour: str, name: str, port: str
+    host: Host, inspected: Inspected, ruleset: str, neighbour: Neighbour, name: str, port: str
 ) -> None:
     # It listens: else a time-out would prove nothing.
     here = host.run("timeout 2 bash -c %s", f"exec 3<>/dev/tcp/{address(inspected, name)}/{port}")
@@ -176,8 +193,8 @@ def test_neighbour_that_routes_into_the_network_gets_no_answer(
 
 @pytest.mark.parametrize("port", ["9090", "3000", "8000", "8081", "9113"])
 def test_neighbour_finds_no_other_port_on_the_machine(
-    host: Host, neighbour: str, port: str
+    host: Host, neighbour: Neighbour, port: str
 ) -> None:
     if any(p == port and a not in ("127.0.0.1", "[::1]") for a, p in listening(host)):
         pytest.skip(f"something else listens on {port} here")
-    assert try_from(host, neighbour, ROUTER, port) != 0
+    assert try_from(host, neighbour, neighbour.router, port) != 0

@@ -149,14 +149,18 @@ under_load() {
 
 # ---- steps -----------------------------------------------------------------------------------------
 
+# Once for a commit: the other half takes the same.
 save_images() {
-  local references
+  local references commit
+  commit=$(git rev-parse HEAD)
+  [ "$(cat "$CACHE/images.commit" 2>/dev/null)" != "$commit" ] || { note='saved before' && return 0; }
   references=$(docker ps --filter label=stack=emotions --format '{{.Image}}' | sort -u)
   [ -n "$references" ] || { echo 'The stack does not run here: make start-project'; return 1; }
   make start-project ARGS=--check >"$work/check" 2>&1
   grep -q 'changed=0 .*failed=0' "$work/check" || { echo 'What runs here is not what this checkout says: make start-project'; return 1; }
   # shellcheck disable=SC2086 # words
-  docker save --output "$work/images.tar" emotions-base:trixie $references && mv "$work/images.tar" "$CACHE/images.tar"
+  docker save --output "$work/images.tar" emotions-base:trixie $references && mv "$work/images.tar" "$CACHE/images.tar" &&
+    echo "$commit" >"$CACHE/images.commit"
 }
 
 refuses_a_taken_port() {
