@@ -61,6 +61,20 @@ env: $(VENV)/controller ## Addresses and credentials as lines that a shell can e
 verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
 	$(PLAYBOOK) playbooks/verify.yml
 
+maintenance: $(VENV)/controller ## Answer 503 to every client while you work: make maintenance on, then make maintenance off
+	@$(ASK) maintenance $(filter on off,$(MAKECMDGOALS))
+
+# Words of it, no targets of their own.
+ifneq ($(filter maintenance,$(MAKECMDGOALS)),)
+on off: ; @:
+endif
+
+rotate-cert: $(VENV)/controller ## A new key and certificate, taken by the gateway at once
+	@BECOME=$(BECOME) playbooks/ask.sh '{{ stack_name }}-certificate' --rotate
+
+rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admin; the old one ends at once
+	$(PLAYBOOK) playbooks/site.yml -e '{"nginx_new_passwords": ["$(or $(NAME),admin)"]}'
+
 teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
 	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
 	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
@@ -112,4 +126,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help

@@ -41,23 +41,27 @@ refused() { # NAME WORDS ARGUMENT...
   check "$name: what ran goes on running" test -n "$before" -a "$before" = "$after"
 }
 
-predicts() {
-  local password
-  password=$(cat "/etc/$STACK/secrets/user-admin") || return 1
-  curl -sS --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "admin:$password" -H 'Content-Type: application/json' \
-    -d '{"sentence": "what a wonderful morning"}' "https://localhost:$HTTPS/predict" | grep -q '"prediction value"'
+# USER PASSWORD: the status of a prediction; its head and body go to $WORK.
+answer() {
+  curl -sS --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "$1:$2" -H 'Content-Type: application/json' -d '{"sentence": "what a wonderful morning"}' \
+    -D "$WORK/headers" -o "$WORK/body" -w '%{http_code}' "https://localhost:$HTTPS/predict"
+}
+predicts() { # [USER]
+  local user=${1:-admin} password
+  password=$(cat "/etc/$STACK/secrets/user-$user") || return 1
+  [ "$(answer "$user" "$password")" = 200 ] && grep -q '"prediction value"' "$WORK/body"
 }
 
-# Do something under load: nothing may get lost, neither on a connection that lasts nor on new ones.
-losing_nothing() { # NAME PLAY ARGUMENT...
+# Do something under load (of the first user, or of KNOCK_AS): nothing may get lost, neither on a connection that lasts nor on new ones.
+losing_nothing() { # NAME COMMAND...
   local name=$1 knockers=() how
   shift
   rm -f "$WORK/done"
   for how in '' --new; do
-    (set -a && eval "$("$STACK" env)" && exec .venv/bin/python tests/knock.py ${how:+"$how"} "$WORK/done") >"$WORK/knock$how" 2>&1 &
+    (set -a && eval "$("$STACK" env)" && eval "${KNOCK_AS:-}" && exec .venv/bin/python tests/knock.py ${how:+"$how"} "$WORK/done") >"$WORK/knock$how" 2>&1 &
     knockers+=($!)
   done
-  check "$name" play "$@"
+  check "$name" "$@"
   touch "$WORK/done"
   local lasting=0 new=0
   wait "${knockers[0]}" || lasting=1
@@ -113,7 +117,38 @@ check "and the gateway serves it" test "$(file_serial)" = "$(served_serial)"
 check "a run after that passes" play site
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
-losing_nothing "the gateway's container is replaced" site -e nginx_memory=192M
+before=$(file_serial) key=$(sha256sum <"/etc/$STACK/tls/server.key")
+losing_nothing "key and certificate are replaced" bash -c "$STACK-certificate --rotate | grep -q ^reloaded"
+check "both are other ones" test "$before" != "$(file_serial)" -a "$key" != "$(sha256sum <"/etc/$STACK/tls/server.key")"
+check "and the gateway serves them" test "$(file_serial)" = "$(served_serial)"
+
+second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}]}')
+check "a second user comes beside the first" play site "${second[@]}"
+check "the first one predicts" predicts
+check "and so does the second" predicts second
+before=$(cat "/etc/$STACK/secrets/user-admin")
+KNOCK_AS="API_USER=second API_PASSWORD=$(cat "/etc/$STACK/secrets/user-second")" \
+  losing_nothing "the first one's password is replaced while the second one asks" play site "${second[@]}" -e '{"nginx_new_passwords": ["admin"]}'
+check "the old one is worth nothing" test "$(answer admin "$before")" = 401
+check "the new one predicts" predicts
+check "a run after that passes" play site
+check "and keeps the password" predicts
+check "who was taken out gets in no more" test "$(answer second "$(cat "/etc/$STACK/secrets/user-second")")" = 401
+refused "a password for nobody is refused" 'No password is made here for nobody' -e '{"nginx_new_passwords": ["nobody"]}'
+
+before=$(running)
+check "maintenance goes on" "$STACK" maintenance on
+check "clients get 503" test "$(answer admin "$(cat "/etc/$STACK/secrets/user-admin")")" = 503
+check "in JSON, as maintenance" grep -q '"error":"maintenance"' "$WORK/body"
+check "with the time to come again" grep -qi '^retry-after: 60' "$WORK/headers"
+check "the state says so" bash -c "$STACK status --brief | grep -q 'in maintenance'"
+check "a run passes meanwhile" play site
+check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+check "maintenance goes off" "$STACK" maintenance off
+check "and it predicts" predicts
+check "nothing was restarted" test "$before" = "$(running)"
+
+losing_nothing "the gateway's container is replaced" play site -e nginx_memory=192M
 check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-nginx-stand-in")$(nft list tables | grep stand-in)"
 
 refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
@@ -142,7 +177,7 @@ check "it predicts after all that" predicts
 printf 'FROM %s\nRUN sed -i "/^Package: ca-certificates$/,/^$/s/^Version: .*/Version: 0/" /var/lib/dpkg/status\n' "$STACK-base:trixie" |
   docker build --quiet --tag "$STACK-base:trixie" - >/dev/null
 check "the base image claims an old package" claims_an_old_package
-losing_nothing "an upgrade builds and replaces everything" upgrade
+losing_nothing "an upgrade builds and replaces everything" play upgrade
 check "nothing claims an old package any more" bash -c "! docker run --rm $STACK-base:trixie dpkg-query --show ca-certificates | grep -q '\s0$'"
 before=$(running)
 check "an upgrade with nothing newer passes" play upgrade

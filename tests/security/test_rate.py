@@ -89,6 +89,7 @@ def test_a_429_says_when_to_come_again(gateway: Gateway) -> None:
     assert len(refused) > 30
     for answer in refused:
         assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["ratelimit-policy"].startswith('"requests";q=10;w=1')
         assert answer.document["error"] == "too_many_requests"
         assert answer.document["request_id"] == answer.headers["x-request-id"]
 

@@ -1,5 +1,6 @@
 """What the machine gets beside the containers: firewall, the stack's commands, units, login."""
 
+import json
 import os
 import re
 import subprocess
@@ -219,6 +220,26 @@ def test_the_state_in_one_line(machine: tuple[Path, Path, dict[str, str]]) -> No
     assert (code, output) == (1, "app: 1 of 4 containers well, certificate None days left\n")
 
 
+def test_maintenance_is_switched_on_and_off_and_shown(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    code, output = call(machine, "maintenance", "on")
+    assert (code, "There is no gateway of the stack app here" in output) == (1, True)
+    folder = machine[0].parent / "etc/nginx"
+    folder.mkdir(parents=True)
+    for _ in range(2):
+        assert call(machine, "maintenance", "on")[0] == 0
+        assert (folder / "maintenance").exists()
+    assert "in maintenance" in call(machine, "status", "--brief")[1]
+    assert json.loads(call(machine, "status", "--json")[1])["maintenance"] is True
+    for _ in range(2):
+        assert call(machine, "maintenance", "off")[0] == 0
+        assert not (folder / "maintenance").exists()
+    assert "maintenance" not in call(machine, "status", "--brief")[1]
+    assert call(machine, "maintenance")[0] == 2
+    assert call(machine, "maintenance", "maybe")[0] == 2
+
+
 def test_what_it_does_not_know_gives_the_usage(
     machine: tuple[Path, Path, dict[str, str]],
 ) -> None:
@@ -274,6 +295,16 @@ class Certificates:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def refused(self, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [self.folder / "command", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stderr
+
     def bytes(self, name: str) -> bytes:
         return (self.folder / "tls" / name).read_bytes()
 
@@ -324,6 +355,31 @@ def test_one_that_ends_soon_is_replaced_and_its_key_stays(certificates: Certific
     assert certificates.bytes("server.key") == key
 
 
+def test_rotation_replaces_key_and_certificate(certificates: Certificates) -> None:
+    key, before = certificates.bytes("server.key"), certificates.bytes("server.crt")
+    assert certificates.run("--rotate").startswith("signed: asked for")
+    assert certificates.bytes("server.key") != key
+    assert certificates.bytes("server.crt") != before
+    assert certificates.run() == ""
+
+
+def test_rotation_that_was_cut_off_is_made_good(certificates: Certificates) -> None:
+    before = certificates.bytes("server.crt")
+    certificates.run("--rotate")
+    (certificates.folder / "tls/server.crt").write_bytes(before)
+    assert certificates.run().startswith("signed: key and certificate are not a pair")
+    assert certificates.run() == ""
+
+
+def test_an_unknown_option_is_refused_and_nothing_is_signed(certificates: Certificates) -> None:
+    before = certificates.bytes("server.crt")
+    assert certificates.refused("--rotat") == (
+        2,
+        f"{certificates.folder / 'command'}: no option --rotat; --check and --rotate are known\n",
+    )
+    assert certificates.bytes("server.crt") == before
+
+
 def test_other_names_are_signed_anew(certificates: Certificates) -> None:
     certificates.write(stack_hostnames=["emotions.example.org", "localhost"])
     assert certificates.run().startswith("signed: names or lifetime changed")
@@ -357,6 +413,8 @@ def test_a_certificate_of_your_own_is_never_signed_over(certificates: Certificat
     certificates.write(**own)
     before = certificates.bytes("server.crt")
     assert certificates.run(RENEW_DAYS="400") == ""
+    code, said = certificates.refused("--rotate")
+    assert (code, "certs_own_certificate_path" in said) == (1, True)
     assert certificates.bytes("server.crt") == before
 
 

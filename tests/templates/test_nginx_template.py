@@ -107,14 +107,39 @@ def test_rate_and_burst_follow_their_variables(http_with: Callable[..., Directiv
     assert {d.args[1] for d in common} == {"burst=7"}
 
 
+def test_a_client_is_told_its_budget(http_with: Callable[..., Directive]) -> None:
+    http = http_with(nginx_rate_limit="20r/s", nginx_batch_rate_limit="30r/m")
+    policy = rows(map_to(http, "$error_rate_policy"))
+    assert policy == {"default": "", "429": '"requests";q=20;w=1, "batches";q=30;w=60'}
+    for server in public_servers(http):
+        headers = [d.args for d in server.location("=", "/_error").own("add_header")]
+        assert ("RateLimit-Policy", "$error_rate_policy", "always") in headers
+
+
+def test_one_address_cannot_hold_every_connection(
+    gateway: Directive, http_with: Callable[..., Directive]
+) -> None:
+    http = http_with(nginx_client_connections=7)
+    (zone,) = http.own("limit_conn_zone")
+    assert zone.args == ("$binary_remote_addr", "zone=connections_per_client:10m")
+    assert http.only("limit_conn_status").args == ("429",)
+    assert gateway.only("limit_conn").args == ("connections_per_client", "32")
+    assert [d.args for d in http.all("limit_conn")] == [("connections_per_client", "7")]
+
+
+def test_header_fields_are_bounded(http_with: Callable[..., Directive]) -> None:
+    http = http_with(nginx_header_buffers="2 4k")
+    assert http.only("large_client_header_buffers").args == ("2", "4k")
+
+
 def test_body_size_is_bounded(http: Directive) -> None:
     assert http.only("client_max_body_size").args == ("64k",)
-    # Lifted only where errors are answered, and a body that was refused is not read.
+    # Lifted only where a body is answered and not read.
     lifted = [
         directive
         for server in http.own("server")
         for location in server.own("location")
-        if location.args == ("=", "/_error")
+        if location.args in (("=", "/_error"), ("=", "/_maintenance"))
         for directive in location.own("client_max_body_size")
     ]
     (batch,) = [
@@ -429,9 +454,30 @@ def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive
     proxied = [at for s in http.own("server") for at in s.own("location") if at.own("proxy_pass")]
     assert len(proxied) == 3
     for location in proxied:
-        branch = location.only("if")
-        assert branch.args == ("($foreign_sni)",)
+        (branch,) = [b for b in location.own("if") if b.args == ("($foreign_sni)",)]
         assert branch.only("return").args == ("421",)
+
+
+# ---- maintenance --------------------------------------------------------------------------------
+
+
+def test_every_proxied_location_looks_for_maintenance(http: Directive) -> None:
+    proxied = [at for s in http.own("server") for at in s.own("location") if at.own("proxy_pass")]
+    assert len(proxied) == 3
+    for location in proxied:
+        (branch,) = [b for b in location.own("if") if b.args[0] == "(-f"]
+        # The file that the stack's command makes, as the gateway sees it.
+        assert branch.args == ("(-f", "/etc/gateway/maintenance)")
+        assert branch.only("rewrite").args == ("^", "/_maintenance", "last")
+
+
+def test_maintenance_is_503_in_json_and_says_when_to_come_again(gateway: Directive) -> None:
+    location = gateway.location("=", "/_maintenance")
+    assert location.own("internal")
+    status, body = location.only("return").args
+    assert status == "503"
+    assert json.loads(body.replace("\\n", ""))["error"] == "maintenance"
+    assert ("Retry-After", "60", "always") in [d.args for d in location.own("add_header")]
 
 
 # ---- TLS ----------------------------------------------------------------------------------------
@@ -452,6 +498,21 @@ def test_tls_is_1_2_and_1_3_and_nothing_else(http: Directive) -> None:
 def test_ciphers_have_forward_secrecy_and_aead(http: Directive) -> None:
     for cipher in http.only("ssl_ciphers").args[0].split(":"):
         assert re.fullmatch(r"ECDHE-(ECDSA|RSA)-(AES(128|256)-GCM|CHACHA20)-\w+", cipher)
+
+
+def test_hsts_is_off_and_never_said_over_plain_http(
+    http: Directive, http_with: Callable[..., Directive]
+) -> None:
+    assert rows(map_to(http, "$hsts")) == {"default": ""}
+    switched_on = http_with(nginx_hsts_seconds=63072000)
+    said = map_to(switched_on, "$hsts")
+    assert said.args[0] == "$https"
+    assert rows(said) == {"default": "", "on": "max-age=63072000"}
+    # A block with headers of its own inherits none.
+    for server in servers_on(switched_on, "443"):
+        for block in [server, *server.own("location")]:
+            headers = [d.args for d in block.own("add_header")]
+            assert not headers or ("Strict-Transport-Security", "$hsts", "always") in headers
 
 
 def test_there_are_no_session_tickets(http: Directive) -> None:
