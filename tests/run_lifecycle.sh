@@ -58,7 +58,7 @@ losing_nothing() { # NAME COMMAND...
   shift
   rm -f "$WORK/done"
   for how in '' --new; do
-    (set -a && eval "$("$STACK" env)" && eval "${KNOCK_AS:-}" && exec .venv/bin/python tests/knock.py ${how:+"$how"} "$WORK/done") >"$WORK/knock$how" 2>&1 &
+    with_env ${KNOCK_AS:+env $KNOCK_AS} .venv/bin/python tests/knock.py ${how:+"$how"} "$WORK/done" >"$WORK/knock$how" 2>&1 &
     knockers+=($!)
   done
   check "$name" "$@"
@@ -70,6 +70,13 @@ losing_nothing() { # NAME COMMAND...
   check "$name: no new connection was refused ($(head -n 1 "$WORK/knock--new"))" test "$new" = 0
   tail -n +2 -q "$WORK/knock" "$WORK/knock--new" | grep . | sed 's/^/     | /'
 }
+
+# COMMAND...: with what `make env` says in its environment.
+with_env() (
+  set -a
+  eval "$("$STACK" env)"
+  "$@"
+)
 
 file_serial() { openssl x509 -noout -serial -in "/etc/$STACK/tls/server.crt"; }
 served_serial() { openssl s_client -connect "127.0.0.1:$HTTPS" -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -serial; }
@@ -122,10 +129,15 @@ losing_nothing "key and certificate are replaced" bash -c "$STACK-certificate --
 check "both are other ones" test "$before" != "$(file_serial)" -a "$key" != "$(sha256sum <"/etc/$STACK/tls/server.key")"
 check "and the gateway serves them" test "$(file_serial)" = "$(served_serial)"
 
-second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}]}')
-check "a second user comes beside the first" play site "${second[@]}"
+second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}, {"name": "third", "password": "chosen-by-a-person"}]}')
+check "other users come beside the first" play site "${second[@]}"
 check "the first one predicts" predicts
 check "and so does the second" predicts second
+check "and one with a password that a person chose" test "$(answer third chosen-by-a-person)" = 200
+for user in admin third; do
+  check "a wrong password of $user takes no other time than an unknown user ($(with_env .venv/bin/python tests/tell_apart.py "$user" >"$WORK/apart"; echo $? >"$WORK/code"; cat "$WORK/apart"))" \
+    test "$(cat "$WORK/code")" = 0
+done
 before=$(cat "/etc/$STACK/secrets/user-admin")
 KNOCK_AS="API_USER=second API_PASSWORD=$(cat "/etc/$STACK/secrets/user-second")" \
   losing_nothing "the first one's password is replaced while the second one asks" play site "${second[@]}" -e '{"nginx_new_passwords": ["admin"]}'

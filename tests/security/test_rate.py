@@ -14,9 +14,9 @@ from security.gateway import AT_ONCE, JSON, RATE, SENTENCE, Gateway, Replicas
 from security.wire import Answer, Message, read_answer
 
 # Long enough for three reloads: a bucket that one of them empties would show.
-FLOOD_S, FLOOD_RATE = 16, 50
+FLOOD_S, FLOOD_RATE = 30, 50
 # After so many requests.
-RELOADS = (200, 400, 600)
+RELOADS = (300, 700, 1100)
 # Where proxies and applications look for the client's address.
 FORGED = (
     *("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "Client-IP"),

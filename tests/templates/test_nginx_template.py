@@ -127,6 +127,10 @@ def test_one_address_cannot_hold_every_connection(
     assert [d.args for d in http.all("limit_conn")] == [("connections_per_client", "7")]
 
 
+def test_a_wrong_password_takes_longer_than_any_hash(http: Directive) -> None:
+    assert http.only("auth_delay").args == ("50ms",)
+
+
 def test_header_fields_are_bounded(http_with: Callable[..., Directive]) -> None:
     http = http_with(nginx_header_buffers="2 4k")
     assert http.only("large_client_header_buffers").args == ("2", "4k")
