@@ -12,7 +12,7 @@ from policy.project import ROOT, project_files, relative, text_files, without_co
 TEMPLATES = [p for p in sorted(ROOT.glob("roles/*/templates/**/*.j2")) if p.name != "env.j2"]
 DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
 SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
-REQUIREMENTS = [path for path in project_files() if path.name == "requirements.txt"]
+REQUIREMENTS = [path for path in project_files() if path.match("*requirements*.txt")]
 # Put together here, so that this very file holds none of them.
 HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
 HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
