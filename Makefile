@@ -21,6 +21,8 @@ LINES ?= 20
 VENV := .venv
 export TARGET INVENTORY ARGS
 BIN := $(VENV)/bin
+# Two checkers of Nginx' configuration, an environment each.
+GIXY := .cache/gixy-ng/installed .cache/gixy-next/installed
 LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
 # A password is asked for only where sudo wants one.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || [ -z "$(LOCAL)" ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
@@ -37,7 +39,7 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-test: $(VENV)/tests ## Prove it: linters, unit, template, policy, host, behaviour and security tests
+test: $(VENV)/tests $(GIXY) ## Prove it: linters, unit, template, policy, host, behaviour and security tests
 	@tests/run_all.sh
 
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, smuggling, ports (root)
@@ -82,8 +84,11 @@ teardown: $(VENV)/controller ## Remove everything of the stack, its data include
 
 ##@ The project
 
-lint: $(VENV)/tests ## Run every linter
+lint: $(VENV)/tests $(GIXY) ## Run every linter
 	@tests/lint.sh
+
+check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
+	@$(BIN)/python tests/check_nginx.py
 
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
 	$(BIN)/python src/gen_model.py --data $(or $(DATA),data/tweet_emotions.csv) --out $(if $(DATA),model,.cache/model)
@@ -126,4 +131,9 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help
+$(GIXY): .cache/%/installed: tests/requirements-%.txt
+	@mkdir -p .cache
+	@tests/tools.sh .cache/$* $<
+	@touch $@
+
+.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz docs-picture bench-api bench-start docs archive help

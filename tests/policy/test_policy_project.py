@@ -12,7 +12,7 @@ from policy.project import ROOT, project_files, relative, text_files, without_co
 TEMPLATES = [p for p in sorted(ROOT.glob("roles/*/templates/**/*.j2")) if p.name != "env.j2"]
 DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
 SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
-REQUIREMENTS = [path for path in project_files() if path.name == "requirements.txt"]
+REQUIREMENTS = [path for path in project_files() if path.match("*requirements*.txt")]
 # Put together here, so that this very file holds none of them.
 HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
 HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
@@ -142,3 +142,17 @@ def test_generated_documents_are_fresh() -> None:
 
 def test_the_readme_has_a_place_for_the_tables() -> None:
     assert render.has_markers(), f"README.md needs {render.BEGIN} and {render.END}, once each"
+
+
+def test_every_number_of_the_benchmark_is_held_or_explained() -> None:
+    """CIS Docker Benchmark 1.5.0, sections 4 and 5."""
+    wanted = {f"4.{n}" for n in range(1, 13)} | {f"5.{n}" for n in range(1, 32)}
+    tests = (ROOT / "tests/host/test_containers.py").read_text()
+    held = {x for doc in re.findall(r'"""CIS (.+)', tests) for x in re.findall(r"\b[45]\.\d+", doc)}
+    text = (ROOT / "docs/security.md").read_text()
+    (listed,) = re.findall(r"names in its docstring what it holds:\n([\d., \n]+)\.\n\n", text)
+    assert set(re.findall(r"[45]\.\d+", listed)) == held
+    explained = {
+        x for row in re.findall(r"(?m)^\| ([45]\.[\d., ]+) \|", text) for x in row.split(", ")
+    }
+    assert held | explained == wanted
