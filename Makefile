@@ -19,6 +19,7 @@ FORMAT ?= table
 LINES ?= 20
 
 VENV := .venv
+AUDIT := .cache/audit
 export TARGET INVENTORY ARGS
 BIN := $(VENV)/bin
 # Two checkers of Nginx' configuration, an environment each.
@@ -39,7 +40,7 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-test: $(VENV)/tests $(GIXY) ## Prove it: linters, unit, template, policy, host, behaviour and security tests
+test: $(VENV)/tests $(GIXY) $(AUDIT)/tools ## Prove it: linters, unit, template, policy, host, behaviour and security tests
 	@tests/run_all.sh
 
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, smuggling, ports (root)
@@ -100,6 +101,10 @@ check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn o
 fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
 	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
 
+audit: $(AUDIT)/tools ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
+	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
+	@$(AUDIT)/bin/python tests/audit.py
+
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
 	@tests/shoot_docs.sh
 
@@ -136,4 +141,9 @@ $(GIXY): .cache/%/installed: tests/requirements-%.txt
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz docs-picture bench-api bench-start docs archive help
+# Apart, since pip-audit wants other releases of what Ansible and the linters need.
+$(AUDIT)/tools: tests/audit-requirements.txt
+	@tests/tools.sh $(AUDIT) tests/audit-requirements.txt
+	@touch $@
+
+.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-start docs archive help

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import audit
 import render
 from policy.project import ROOT, project_files, relative, text_files, without_comments
 
@@ -12,7 +13,9 @@ from policy.project import ROOT, project_files, relative, text_files, without_co
 TEMPLATES = [p for p in sorted(ROOT.glob("roles/*/templates/**/*.j2")) if p.name != "env.j2"]
 DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
 SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
-REQUIREMENTS = [path for path in project_files() if path.match("*requirements*.txt")]
+PINS = [path for path in project_files() if path.name.endswith("requirements.txt")]
+# tests/audit-requirements.txt has an environment of its own.
+SHARED_PINS = [path for path in PINS if path.name == "requirements.txt"]
 # Put together here, so that this very file holds none of them.
 HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
 HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
@@ -60,16 +63,20 @@ def test_nothing_is_the_latest() -> None:
             )
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=relative)
+@pytest.mark.parametrize("path", PINS, ids=relative)
 def test_every_requirement_is_pinned(path: Path) -> None:
     lines = [x.strip() for x in without_comments(path.read_text()).splitlines() if x.strip()]
     assert lines
     assert [x for x in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.]+", x)] == []
 
 
+def test_every_file_of_pins_is_audited() -> None:
+    assert set(audit.REQUIREMENTS) == {relative(path) for path in PINS}
+
+
 def test_requirements_agree_where_they_share_an_environment() -> None:
     pins: dict[str, set[str]] = {}
-    for path in REQUIREMENTS:
+    for path in SHARED_PINS:
         for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", path.read_text()):
             pins.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
