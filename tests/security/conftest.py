@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ def network() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def beside(network: dict[str, Any]) -> Iterator[Neighbour]:
     """A machine of its own that routes everything through this one."""
+    # Thousands of sockets at once; a shell usually allows 1,024.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with neighbour() as made:
             yield made
