@@ -43,8 +43,11 @@ upgrade: $(VENV)/controller ## Packages of machine and images to today's securit
 test: $(VENV)/tests $(GIXY) $(AUDIT)/tools ## Prove it: linters, unit, template, policy, host, behaviour and security tests
 	@tests/run_all.sh
 
-test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, smuggling, ports (root)
+test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
 	@tests/run_all.sh security
+
+check-tls: $(VENV)/controller ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
+	@GRADE=$(GRADE) tests/check_tls.sh
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@tests/run_lifecycle.sh
@@ -114,6 +117,9 @@ bench-api: $(VENV)/tests ## Measure the service against other ways to serve the 
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
+bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)
+	$(BIN)/python tests/bench_slow.py
+
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
 	$(BIN)/python tests/render.py --write
 
@@ -146,4 +152,4 @@ $(AUDIT)/tools: tests/audit-requirements.txt
 	@tests/tools.sh $(AUDIT) tests/audit-requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-start bench-slow docs archive help

@@ -2,24 +2,16 @@
 
 import json
 import os
-import shlex
-import subprocess
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from security.gateway import Gateway, Replicas
+from security.gateway import CannotAsk, Gateway, Replicas, output, running
 from security.neighbour import CannotMake, Neighbour, neighbour
-from security.wire import Hidden
 
 STACK = os.environ.get("STACK_NAME", "emotions")
 LOCAL = "inventory/localhost.yml"
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="session")
@@ -56,22 +48,7 @@ def replicas(network: dict[str, Any]) -> Replicas:
 
 @pytest.fixture(scope="session")
 def gateway(beside: Neighbour) -> Gateway:
-    record = json.loads(output("docker", "inspect", f"{STACK}-nginx-1"))[0]
-    published = {
-        inside: binding[0] for inside, binding in record["NetworkSettings"]["Ports"].items()
-    }
-    if published["443/tcp"]["HostIp"] != "0.0.0.0":
-        pytest.skip(f"the gateway is published on {published['443/tcp']['HostIp']} only")
-    environment = dict(word.split("=", 1) for word in shlex.split(output(STACK, "env")))
-    host = urlsplit(environment["GATEWAY_URL"]).hostname
-    if host != "localhost":
-        pytest.skip(f"the raw requests name the host localhost, and this gateway is {host}")
-    both = Hidden(f"{environment['API_USER']}:{environment['API_PASSWORD']}".encode())
-    return Gateway(
-        neighbour=beside,
-        host=host,
-        port=int(published["443/tcp"]["HostPort"]),
-        http_port=int(published["80/tcp"]["HostPort"]),
-        ca=environment["GATEWAY_CA"],
-        right=both,
-    )
+    try:
+        return running(STACK, beside)
+    except CannotAsk as error:
+        pytest.skip(str(error))

@@ -1,7 +1,10 @@
 """The running gateway, asked from the neighbour, and the replicas' own count of requests."""
 
+import json
 import re
+import shlex
 import ssl
+import subprocess
 import time
 import urllib.request
 from base64 import b64encode
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from security.neighbour import Neighbour
 from security.wire import Answer, Hidden, Http2, Message, read_answer
@@ -148,3 +152,38 @@ class Gateway:
     def predict(self, *headers: tuple[bytes, bytes]) -> Message:
         """Make a prediction with the right password, and these header fields beside it."""
         return Message("POST", "/predict", (JSON, self.authorization, *headers), SENTENCE)
+
+
+class CannotAsk(Exception):
+    """This gateway is not one that the raw requests here fit."""
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def running(stack: str, beside: Neighbour) -> Gateway:
+    """Find the gateway of a stack on this machine.
+
+    Raises:
+        CannotAsk: with the reason.
+    """
+    record = json.loads(output("docker", "inspect", f"{stack}-nginx-1"))[0]
+    published = {
+        inside: binding[0] for inside, binding in record["NetworkSettings"]["Ports"].items()
+    }
+    if published["443/tcp"]["HostIp"] != "0.0.0.0":
+        raise CannotAsk(f"the gateway is published on {published['443/tcp']['HostIp']} only")
+    environment = dict(word.split("=", 1) for word in shlex.split(output(stack, "env")))
+    host = urlsplit(environment["GATEWAY_URL"]).hostname
+    if host != "localhost":
+        raise CannotAsk(f"the raw requests name the host localhost, and this gateway is {host}")
+    both = Hidden(f"{environment['API_USER']}:{environment['API_PASSWORD']}".encode())
+    return Gateway(
+        neighbour=beside,
+        host=host,
+        port=int(published["443/tcp"]["HostPort"]),
+        http_port=int(published["80/tcp"]["HostPort"]),
+        ca=environment["GATEWAY_CA"],
+        right=both,
+    )

@@ -7,6 +7,7 @@ tests that ask a lot come from here, each connection from an address with a whol
 import ctypes
 import os
 import random
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Neighbour:
     """Opens sockets in the namespace; the threads that use them stay outside."""
 
     def __init__(self, name: str, gateway: str, addresses: Iterator[str]) -> None:
-        self._name = name
+        self.name = name
         self._addresses = addresses
         self._lock = Lock()
         # This machine, as the neighbour sees it.
@@ -52,7 +53,7 @@ class Neighbour:
     def inside(self) -> Iterator[None]:
         """Enter the namespace with this thread: a socket stays where it was made."""
         with (
-            open(f"/run/netns/{self._name}") as theirs,
+            open(f"/run/netns/{self.name}") as theirs,
             open("/proc/thread-self/ns/net") as ours,
         ):
             _enter(theirs.fileno())
@@ -86,6 +87,9 @@ def neighbour() -> Iterator[Neighbour]:
     Raises:
         CannotMake: with the reason.
     """
+    # Thousands of sockets at once; a shell usually allows 1,024.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The range kept for tests of networks (RFC 2544): two runs at once are unlikely to meet.
     number = random.randrange(16)
     tag = f"{number:x}{random.randrange(16**5):05x}"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from security.conftest import STACK, output
-from security.gateway import Gateway
+from security.conftest import STACK
+from security.gateway import Gateway, output
 from security.neighbour import Neighbour
 
 # What the stack's containers listen on, and what machines often do.

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from security.conftest import STACK, output
-from security.gateway import AT_ONCE, JSON, RATE, SENTENCE, Gateway, Replicas
+from security.conftest import STACK
+from security.gateway import AT_ONCE, JSON, RATE, SENTENCE, Gateway, Replicas, output
 from security.wire import Answer, Message, read_answer
 
 # Long enough for three reloads: a bucket that one of them empties would show.
