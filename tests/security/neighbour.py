@@ -37,7 +37,7 @@ class Neighbour:
     """Opens sockets in the namespace; the threads that use them stay outside."""
 
     def __init__(self, name: str, gateway: str, addresses: Iterator[str]) -> None:
-        self._name = name
+        self.name = name
         self._addresses = addresses
         self._lock = Lock()
         # This machine, as the neighbour sees it.
@@ -52,7 +52,7 @@ class Neighbour:
     def inside(self) -> Iterator[None]:
         """Enter the namespace with this thread: a socket stays where it was made."""
         with (
-            open(f"/run/netns/{self._name}") as theirs,
+            open(f"/run/netns/{self.name}") as theirs,
             open("/proc/thread-self/ns/net") as ours,
         ):
             _enter(theirs.fileno())
