@@ -87,6 +87,9 @@ docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is
 bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
 	$(BIN)/python tests/bench_api.py
 
+bench-gateway: $(VENV)/tests ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
+	$(BIN)/python tests/bench_gateway.py
+
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
@@ -112,4 +115,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-start docs archive help
+.PHONY: start-project stop-project upgrade test test-security test-lifecycle test-vm status logs env verify teardown lint model check-model fuzz docs-picture bench-api bench-gateway bench-start docs archive help
