@@ -114,6 +114,9 @@ docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is
 bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
 	$(BIN)/python tests/bench_api.py
 
+bench-gateway: $(VENV)/tests ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
+	$(BIN)/python tests/bench_gateway.py
+
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
@@ -152,4 +155,4 @@ $(AUDIT)/tools: tests/audit-requirements.txt
 	@tests/tools.sh $(AUDIT) tests/audit-requirements.txt
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-start bench-slow docs archive help
+.PHONY: start-project stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help

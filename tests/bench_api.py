@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,17 +165,25 @@ def answers(engine: Engine) -> bool:
         return False
 
 
-def memory_mb(root: int) -> float:
-    """Proportional set size of a process and all its descendants, in MB."""
-    kb, pending = 0, [root]
+def family(root: int) -> Iterator[Path]:
+    """Give the folders in /proc of a process and all its descendants."""
+    pending = [root]
     while pending:
         folder = Path(f"/proc/{pending.pop()}")
         try:
-            kb += int(re.findall(r"Pss: +(\d+)", (folder / "smaps_rollup").read_text())[0])
             for task in (folder / "task").iterdir():
                 pending += map(int, (task / "children").read_text().split())
         except OSError:
             continue
+        yield folder
+
+
+def memory_mb(root: int) -> float:
+    """Proportional set size of a process and all its descendants, in MB."""
+    kb = 0
+    for folder in family(root):
+        with suppress(OSError):
+            kb += int(re.findall(r"Pss: +(\d+)", (folder / "smaps_rollup").read_text())[0])
     return kb / 1024
 
 
