@@ -19,7 +19,6 @@ FORMAT ?= table
 LINES ?= 20
 
 VENV := .venv
-AUDIT := .cache/audit
 export TARGET INVENTORY ARGS
 BIN := $(VENV)/bin
 # Two checkers of Nginx' configuration, an environment each.
@@ -40,13 +39,13 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-test: $(VENV)/tests $(GIXY) $(AUDIT)/tools ## Prove it: linters, unit, template, policy, host, behaviour and security tests
+test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour and security tests
 	@tests/run_all.sh
 
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
 	@tests/run_all.sh security
 
-check-tls: $(VENV)/controller ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
+check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
 	@GRADE=$(GRADE) tests/check_tls.sh
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
@@ -104,9 +103,9 @@ check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn o
 fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
 	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
 
-audit: $(AUDIT)/tools ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
+audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
 	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
-	@$(AUDIT)/bin/python tests/audit.py
+	@.cache/audit/bin/python tests/audit.py
 
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
 	@tests/shoot_docs.sh
@@ -114,7 +113,7 @@ docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is
 bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
 	$(BIN)/python tests/bench_api.py
 
-bench-gateway: $(VENV)/tests ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
+bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
 	$(BIN)/python tests/bench_gateway.py
 
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
@@ -133,7 +132,7 @@ archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
 	@ls -l dist
 
 help: ## Show this
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- tools --------------------------------------------------------------------------------------
 
@@ -145,14 +144,10 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
-$(GIXY): .cache/%/installed: tests/requirements-%.txt
+# Tools that want other releases of what Ansible and the linters need: an environment for each file.
+.cache/%/installed: tests/requirements/%.txt
 	@mkdir -p .cache
 	@tests/tools.sh .cache/$* $<
-	@touch $@
-
-# Apart, since pip-audit wants other releases of what Ansible and the linters need.
-$(AUDIT)/tools: tests/audit-requirements.txt
-	@tests/tools.sh $(AUDIT) tests/audit-requirements.txt
 	@touch $@
 
 .PHONY: start-project stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help

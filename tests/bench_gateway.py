@@ -35,7 +35,7 @@ from bench_api import READY_SECONDS, ROOT, ROUNDS, SECONDS, family, free_port, m
 from security.neighbour import CannotMake, Neighbour, neighbour
 
 PROXIES = ROOT / "tests" / "bench_proxies"
-VENV = ROOT / ".cache" / "bench" / "proxies"
+VENV = ROOT / ".cache" / "bench-gateway"
 STACK = os.environ.get("STACK_NAME", "emotions")
 DOCUMENT = ROOT / "docs" / "benchmarks" / "gateway.md"
 CONNECTIONS = (1, 32, 256)
@@ -859,7 +859,11 @@ def missing() -> str:
     if lacking:
         packages = " ".join(needed[name] for name in lacking)
         return f"Missing: {', '.join(lacking)}. Debian: apt-get install {packages}"
-    return ""
+    return (
+        ""
+        if VENV.exists()
+        else "The other gateways are not installed: `make bench-gateway` does it"
+    )
 
 
 def main() -> int:
@@ -872,8 +876,6 @@ def main() -> int:
     except RuntimeError as error:
         print(f"{error}. It takes the gateway's image from it: make start-project", file=sys.stderr)
         return 2
-    requirements = str(PROXIES / "requirements.txt")
-    subprocess.run([str(ROOT / "tests/tools.sh"), str(VENV), requirements], check=True)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         beside = None

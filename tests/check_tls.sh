@@ -11,7 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
-readonly VENV=.cache/tls
+readonly SSLYZE=.cache/check-tls/bin/sslyze
 base_image=${BASE_IMAGE:-${STACK_NAME:-emotions}-base:trixie}
 work=$(mktemp -d)
 container=''
@@ -63,17 +63,16 @@ host=${authority%:*} port=443
 readonly ADDRESS=127.0.0.1
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
 
+[ -x "$SSLYZE" ] || die "sslyze is not installed: make check-tls does it"
 docker image inspect "$base_image" >/dev/null 2>&1 ||
   die "no image $base_image: make start-project makes it, or name one of Debian 13 by BASE_IMAGE="
 
 # ---- sslyze --------------------------------------------------------------------------------------
 
-tests/tools.sh "$VENV" tests/check_tls_requirements.txt || exit 2
-
 # Its verdict looks for a chain to any of its stores or to the CA given here, so a private CA costs
 # nothing: no finding is expected.
 intermediate() {
-  "$VENV/bin/sslyze" --mozilla_config=intermediate --certinfo_ca_file="$GATEWAY_CA" --sni="$host" \
+  "$SSLYZE" --mozilla_config=intermediate --certinfo_ca_file="$GATEWAY_CA" --sni="$host" \
     "$ADDRESS:$port" >"$work/sslyze" 2>"$work/sslyze_errors" && grep -q 'OK - Compliant' "$work/sslyze" && return
   sed -n '/^ COMPLIANCE/,$p' "$work/sslyze"
   [ -s "$work/sslyze" ] || tail -n 3 "$work/sslyze_errors"

@@ -13,9 +13,9 @@ from policy.project import ROOT, project_files, relative, text_files, without_co
 TEMPLATES = [p for p in sorted(ROOT.glob("roles/*/templates/**/*.j2")) if p.name != "env.j2"]
 DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
 SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
-PINS = [path for path in project_files() if path.name.endswith("requirements.txt")]
-# tests/audit-requirements.txt has an environment of its own.
-SHARED_PINS = [path for path in PINS if path.name == "requirements.txt"]
+SHARED_PINS = [path for path in project_files() if path.name == "requirements.txt"]
+# The others have an environment each.
+PINS = [*SHARED_PINS, *sorted(ROOT.glob("tests/requirements/*.txt"))]
 # Put together here, so that this very file holds none of them.
 HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
 HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
