@@ -415,14 +415,15 @@ batch_refused() {
 }
 holds 'a batch of 65 sentences: 422' batch_refused 422 "{\"sentences\": [$(printf '"a",%.0s' {1..64})\"a\"]}"
 holds 'a batch without a sentence: 422' batch_refused 422 '{"sentences": []}'
+# Six at once, as many as the common budget takes; from one program, so on a slow machine as well.
 batch_limited() {
-  local n codes=''
+  local codes
+  await_budget
   sleep 2
-  for n in 1 2 3 4; do
-    batch '{"sentences": ["a"]}'
-    codes+="$status "
-  done
-  [[ $codes =~ ^200\ 200\ .*429 ]] || fail "four batches in a row: $codes"
+  codes=$(curl -q --silent --parallel --max-time 10 --cacert "$GATEWAY_CA" --noproxy '*' --config "$work/known" --header 'Content-Type: application/json' \
+    --data '{"sentences": ["a"]}' --output /dev/null --write-out '%{http_code} ' "$GATEWAY_URL/predict/batch?[1-6]")
+  # One more may have trickled in.
+  [[ $(tr ' ' '\n' <<<"$codes" | sort | xargs) =~ ^200\ 200\ (200\ )?429\ 429\ 429(\ 429)?$ ]] || fail "six batches at once: $codes"
 }
 holds 'batches have a limit of their own: two at once, then 429' batch_limited
 await_budget
