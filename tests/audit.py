@@ -115,9 +115,9 @@ def read_pip_audit(answer: str, where: str, remedy: str) -> list[Finding]:
             names = ", ".join([flaw["id"], *flaw["aliases"]])
             fixed = " or ".join(flaw["fix_versions"])
             what = f"{package['name']} {package['version']}: {names}"
-            todo = remedy if fixed else "no release without it: judge it, or replace the package"
+            mend = remedy if fixed else "no release without it: judge it, or replace the package"
             what += f"; fixed in {fixed}" if fixed else ""
-            findings.append(Finding("VULNERABLE", where, what, todo))
+            findings.append(Finding("VULNERABLE", where, what, mend))
     return findings or [Finding("OK", where, f"{len(packages)} Python packages, none vulnerable")]
 
 

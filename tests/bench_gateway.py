@@ -25,8 +25,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from string import Template
 
@@ -173,19 +174,37 @@ def start_replicas(work: Path) -> tuple[dict[str, int], dict[str, int]]:
         )
         for name, port in ports.items()
     }
-    began = time.monotonic()
     for name, port in ports.items():
-        while not listens(port):
-            if time.monotonic() - began > READY_SECONDS:
-                raise RuntimeError(f"{name}: {(work / f'{name}.log').read_text()[-600:]}")
-            time.sleep(0.1)
+        wait(partial(listens, port), pids[name], name, [work / f"{name}.log"])
     return ports, pids
 
 
 def listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
-    return False
+
+
+def wait(holds: Callable[[], bool], pid: int, what: str, logs: list[Path]) -> None:
+    """Wait until something holds; an OSError is a no.
+
+    Raises:
+        RuntimeError: the process ended, or it took too long; the message ends with its last words.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            if holds():
+                return
+            seen = "it answers otherwise"
+        except OSError as error:
+            seen = str(error)
+        for child in children:
+            child.poll()
+        if time.monotonic() - began > READY_SECONDS or not Path(f"/proc/{pid}").exists():
+            text = b"".join(log.read_bytes() for log in logs if log.is_file())
+            raise RuntimeError(f"{what}: {seen}. {text.decode(errors='replace').strip()[-600:]}")
+        # Programs of others, which have no common way to say that they are ready.
+        time.sleep(0.1)
 
 
 def make_certificate(work: Path, hosts: list[str]) -> None:
@@ -435,35 +454,6 @@ def resumes(gateway: Gateway, bench: Bench) -> bool:
     return bool(resumed)
 
 
-def wait(gateway: Gateway, bench: Bench, holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds.
-
-    Raises:
-        RuntimeError: the gateway ended, or it took too long.
-    """
-    began = time.monotonic()
-    while True:
-        try:
-            if holds():
-                return
-            seen = "it answers otherwise"
-        except OSError as error:
-            seen = str(error)
-        for child in children:
-            child.poll()
-        if time.monotonic() - began > READY_SECONDS or not Path(f"/proc/{gateway.pid}").exists():
-            raise RuntimeError(f"{what}: {seen}. {last_words(gateway, bench)}")
-        time.sleep(0.1)
-
-
-def last_words(gateway: Gateway, bench: Bench) -> str:
-    """Return the last lines that the gateway wrote."""
-    text = b""
-    for path in (folder_of(gateway, bench) / "output", log_of(gateway, bench)):
-        text += path.read_bytes() if path.is_file() else b""
-    return text.decode(errors="replace").strip()[-600:]
-
-
 def check(gateway: Gateway, bench: Bench) -> None:
     """Hold the gateway against what all of them have to do.
 
@@ -472,7 +462,10 @@ def check(gateway: Gateway, bench: Bench) -> None:
     """
     right = credentials(bench.password) if gateway.auth else {}
     debug = {"X-Experiment-Group": "debug"}
-    wait(gateway, bench, lambda: ask(gateway, bench, right)[0] == 200, "no 200 with the password")
+    log = log_of(gateway, bench)
+    logs = [folder_of(gateway, bench) / "output", log]
+    answered = "no 200 with the password"
+    wait(lambda: ask(gateway, bench, right)[0] == 200, gateway.pid, answered, logs)
     if gateway is REPLICA:
         return
     expected: list[tuple[str, dict[str, str], int, str]] = [
@@ -500,8 +493,8 @@ def check(gateway: Gateway, bench: Bench) -> None:
     said = output(*h2load(gateway, bench, 1, bench.work / "check", "--requests=1"))
     if "Application protocol: h2" not in said or "1 succeeded" not in said:
         raise RuntimeError(f"no answer over HTTP/2: {said[-300:]}")
-    log = log_of(gateway, bench)
-    wait(gateway, bench, lambda: b"/predict" in log.read_bytes(), "nothing is in its access log")
+    logged = "nothing is in its access log"
+    wait(lambda: b"/predict" in log.read_bytes(), gateway.pid, logged, logs)
 
 
 # ---- load ---------------------------------------------------------------------------------------
@@ -859,11 +852,9 @@ def missing() -> str:
     if lacking:
         packages = " ".join(needed[name] for name in lacking)
         return f"Missing: {', '.join(lacking)}. Debian: apt-get install {packages}"
-    return (
-        ""
-        if VENV.exists()
-        else "The other gateways are not installed: `make bench-gateway` does it"
-    )
+    if not VENV.exists():
+        return "The other gateways are not installed: `make bench-gateway` does it"
+    return ""
 
 
 def main() -> int:

@@ -109,6 +109,7 @@ def ask(mode: Mode, gateway: Gateway) -> None:
     """Ask at an even pace, each time from another address."""
     began = time.monotonic()
     for n in range(int(SECONDS / PACE_S)):
+        # No wait for anything: the even pace is the load, and slow answers must not thin it out.
         time.sleep(max(0, began + n * PACE_S - time.monotonic()))
         if (asked := time.monotonic()) - began > SECONDS:
             break

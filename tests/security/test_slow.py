@@ -72,7 +72,7 @@ def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_ended(
             for _ in range(HONEST_EACH_ROUND):
                 # Each from an address of its own.
                 assert gateway.ask(gateway.predict()).status == 200
-            # The pace is what makes them slow.
+            # No wait for anything: a piece a second is what makes these clients slow.
             time.sleep(max(0, again - time.monotonic()))
             for number, _ in poll.poll(0):
                 poll.unregister(number)
