@@ -33,6 +33,21 @@ ASK = BECOME=$(BECOME) playbooks/ask.sh '{{ stack_name }}'
 start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
 	$(PLAYBOOK) playbooks/site.yml
 
+plan: $(VENV)/controller ## What start-project would change, in plain words; changes and builds nothing
+	@BECOME=$(BECOME) playbooks/plan.sh
+
+deploy: $(VENV)/controller ## Bring the service's new code or model live, replica by replica (start-project does it, too)
+	$(PLAYBOOK) playbooks/site.yml --tags docker,api -e __stack_change=deploy
+
+rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: nothing is built, seconds
+	$(PLAYBOOK) playbooks/rollback.yml $(if $(RELEASE),-e release=$(RELEASE))
+
+releases: $(VENV)/controller ## What can be rolled back to, the live one first
+	@$(ASK) releases
+
+history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
+	@$(ASK) history $(LINES)
+
 stop-project: $(VENV)/controller ## Stop it and keep everything
 	$(PLAYBOOK) playbooks/stop.yml
 
@@ -150,4 +165,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help
+.PHONY: start-project plan deploy rollback releases history stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help

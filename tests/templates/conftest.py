@@ -24,7 +24,8 @@ def http(files: dict[str, str]) -> Directive:
 @pytest.fixture(scope="session")
 def gateway(http: Directive) -> Directive:
     """The server that takes predictions."""
-    (found,) = [server for server in http.own("server") if server.all("proxy_pass")]
+    servers = [server for server in http.own("server") if server.all("proxy_pass")]
+    (found,) = [server for server in servers if server.own("limit_req")]
     return found
 
 

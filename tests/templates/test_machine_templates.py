@@ -445,7 +445,7 @@ def test_those_who_may_look_may_do_nothing_else() -> None:
     allowed = rule.partition("NOPASSWD:")[2].split(",")
     assert rule.startswith("%adm ALL=(root) NOPASSWD:")
     assert {c.split()[0] for c in allowed} == {"/usr/local/bin/emotions"}
-    assert {c.split()[1] for c in allowed} == {"status", "logs"}
+    assert {c.split()[1] for c in allowed} == {"status", "logs", "releases", "history"}
 
 
 def test_the_login_message_names_the_stack_and_never_fails(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_predictions_need_a_password(gateway: Directive) -> None:
 
 
 def test_nothing_is_proxied_without_a_password(http: Directive) -> None:
-    for server in http.own("server"):
+    for server in public_servers(http):
         for location in server.own("location"):
             assert not location.all("proxy_pass") or location.own("auth_basic"), location
         assert not server.own("proxy_pass")
@@ -320,6 +320,12 @@ def test_nothing_is_proxied_without_a_password(http: Directive) -> None:
 
 def public_servers(http: Directive) -> list[Directive]:
     return servers_on(http, "80") + servers_on(http, "443")
+
+
+def proxied_locations(http: Directive) -> list[Directive]:
+    """Return the locations that lead clients to a replica."""
+    places = [at for server in public_servers(http) for at in server.own("location")]
+    return [location for location in places if location.own("proxy_pass")]
 
 
 def test_there_are_three_public_servers(http: Directive) -> None:
@@ -455,7 +461,7 @@ def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive
         "127.0.0.1": "0",
         "::1": "0",
     }
-    proxied = [at for s in http.own("server") for at in s.own("location") if at.own("proxy_pass")]
+    proxied = proxied_locations(http)
     assert len(proxied) == 3
     for location in proxied:
         (branch,) = [b for b in location.own("if") if b.args == ("($foreign_sni)",)]
@@ -466,7 +472,7 @@ def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive
 
 
 def test_every_proxied_location_looks_for_maintenance(http: Directive) -> None:
-    proxied = [at for s in http.own("server") for at in s.own("location") if at.own("proxy_pass")]
+    proxied = proxied_locations(http)
     assert len(proxied) == 3
     for location in proxied:
         (branch,) = [b for b in location.own("if") if b.args[0] == "(-f"]
@@ -601,6 +607,20 @@ def test_status_is_for_the_exporter_only(http: Directive) -> None:
     assert status.own("stub_status")
     rules = [str(d) for d in status.block if d.name in ("allow", "deny")]
     assert rules == ["allow 127.0.0.1", "allow 172.28.10.5", "deny all"]
+
+
+def test_a_replica_by_its_name_is_for_this_machine_only(http: Directive) -> None:
+    places = [at for at in private(http).own("location") if at.own("proxy_pass")]
+    assert {at.args: at.only("proxy_pass").args for at in places} == {
+        ("=", "/replicas/v1-1/predict"): ("http://172.28.10.21:8000/predict",),
+        ("=", "/replicas/v1-2/predict"): ("http://172.28.10.22:8000/predict",),
+        ("=", "/replicas/v1-3/predict"): ("http://172.28.10.23:8000/predict",),
+        ("=", "/replicas/v2-1/predict"): ("http://172.28.10.41:8000/predict",),
+    }
+    for place in places:
+        rules = [str(d) for d in place.block if d.name in ("allow", "deny")]
+        # The machine's own address in the stack's network.
+        assert rules == ["allow 172.28.10.1", "deny all"]
 
 
 def test_status_stands_nowhere_else(http: Directive) -> None:

@@ -1,0 +1,249 @@
+"""The watch restarts what hangs, and nothing else."""
+
+import http.server
+import json
+import os
+import socketserver
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import render
+
+STACK = "app"
+
+
+class FakeEngine(socketserver.ThreadingUnixStreamServer):
+    """Answers as the engine does, about replicas on loopback addresses of their own."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), EngineHandler)
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.restarted: list[str] = []
+        self.filters: dict[str, list[str]] = {}
+        self.away = False
+
+    def add(self, number: int, age_s: float = 3600, network: str = STACK) -> str:
+        name = f"{STACK}-api-v1-{number}"
+        started = datetime.now(UTC) - timedelta(seconds=age_s)
+        self.containers[name] = {
+            "Id": name,
+            "Names": ["/" + name],
+            "NetworkSettings": {"Networks": {network: {"IPAddress": f"127.0.9.{number}"}}},
+            "State": {"StartedAt": started.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")},
+        }
+        return name
+
+
+class EngineHandler(http.server.BaseHTTPRequestHandler):
+    server: FakeEngine
+
+    def answer(self, status: int, content: Any) -> None:
+        text = json.dumps(content).encode() if content is not None else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if self.server.away:
+            self.answer(500, {"message": "shutting down"})
+        elif url.path == "/containers/json":
+            self.server.filters = json.loads(parse_qs(url.query)["filters"][0])
+            self.answer(200, list(self.server.containers.values()))
+        else:
+            self.answer(200, self.server.containers[url.path.split("/")[2]])
+
+    def do_POST(self) -> None:
+        name = urlsplit(self.path).path.split("/")[2]
+        assert self.path.endswith("/restart?t=1")
+        self.server.restarted.append(name)
+        self.server.add(int(name[-1]), age_s=0)
+        self.answer(204, None)
+
+    def address_string(self) -> str:
+        return "watch"
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+class Replica(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/livez" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@contextmanager
+def answering(number: int, port: int = 0) -> Iterator[int]:
+    """Let a replica answer, as long as this lasts."""
+    with http.server.ThreadingHTTPServer((f"127.0.9.{number}", port), Replica) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+class Stop(Exception):
+    """The rounds of a test are over."""
+
+
+class Watch:
+    """The rendered program, round by round."""
+
+    def __init__(self, folder: Path, engine: FakeEngine, port: int) -> None:
+        text = render.render("host", "watch.py.j2", stack_name=STACK, stack_dir=str(folder))
+        self.module = types.ModuleType("watch")
+        exec(compile(text, "watch.py", "exec"), self.module.__dict__)
+        replace = {
+            "ENGINE": engine.server_address,
+            "LOCK": folder / "lock",
+            "PORT": port,
+            "PATIENCE": 1,
+        }
+        self.module.__dict__.update(replace)
+
+    def rounds(self, number: int, between: Any = lambda n: None) -> None:
+        left = iter(range(1, number + 1))
+
+        def sleep(_: float) -> None:
+            between(n := next(left))
+            if n == number:
+                raise Stop
+
+        self.module.__dict__["time"] = types.SimpleNamespace(sleep=sleep, time=lambda: 0.0)
+        with pytest.raises(Stop):
+            self.module.main()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    with FakeEngine(tmp_path / "engine.sock") as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Let the first replica answer, on the port that all of them have."""
+    with answering(1) as found:
+        yield found
+
+
+def test_a_replica_that_fails_three_times_is_restarted(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    engine.add(1)
+    hung = engine.add(2)
+    watch = Watch(tmp_path, engine, port)
+    watch.rounds(2)
+    assert engine.restarted == []
+    watch.rounds(4)
+    assert engine.restarted == [hung]
+    (line,) = (tmp_path / "history.jsonl").read_text().splitlines()
+    found = json.loads(line)
+    assert (found["what"], found["result"]) == ("self-healing", f"restarted {hung}")
+    assert engine.filters == {"label": ["stack=app", "stack.component=api"], "status": ["running"]}
+
+
+def test_a_replica_that_answers_between_is_left_alone(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    engine.add(1)
+    engine.add(2)
+    watch = Watch(tmp_path, engine, port)
+    second = answering(2, port)
+
+    def comes_back_once(n: int) -> None:
+        if n == 2:
+            second.__enter__()
+        elif n == 3:
+            second.__exit__(None, None, None)
+
+    watch.rounds(5, comes_back_once)
+    assert engine.restarted == []
+
+
+def test_one_that_starts_has_its_time(tmp_path: Path, engine: FakeEngine, port: int) -> None:
+    engine.add(1)
+    engine.add(2, age_s=10)
+    Watch(tmp_path, engine, port).rounds(6)
+    assert engine.restarted == []
+
+
+def test_one_that_answered_and_hangs_soon_after_its_start_is_restarted(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    engine.add(1)
+    young = engine.add(2, age_s=10)
+    second = answering(2, port)
+    second.__enter__()
+
+    def hangs(n: int) -> None:
+        if n == 1:
+            second.__exit__(None, None, None)
+
+    Watch(tmp_path, engine, port).rounds(5, hangs)
+    assert engine.restarted == [young]
+
+
+def test_of_two_that_hang_one_is_restarted_at_a_time(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    names = [engine.add(2), engine.add(3)]
+    watch = Watch(tmp_path, engine, port)
+    seen: list[int] = []
+    watch.rounds(5, lambda n: seen.append(len(engine.restarted)))
+    assert seen == [0, 0, 1, 2, 2]
+    assert sorted(engine.restarted) == names
+
+
+def test_while_a_run_changes_the_stack_nothing_is_restarted(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    engine.add(2)
+    start = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
+    lock = tmp_path / "lock"
+    lock.write_text(json.dumps({"pid": os.getpid(), "start": start}))
+    watch = Watch(tmp_path, engine, port)
+    watch.rounds(5)
+    assert engine.restarted == []
+    # That run is gone.
+    lock.write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
+    watch.rounds(3)
+    assert len(engine.restarted) == 1
+
+
+def test_a_candidate_is_nobodys_replica(tmp_path: Path, engine: FakeEngine, port: int) -> None:
+    engine.add(2, network="none")
+    Watch(tmp_path, engine, port).rounds(5)
+    assert engine.restarted == []
+
+
+def test_an_engine_that_is_away_is_said_once(
+    tmp_path: Path, engine: FakeEngine, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hung = engine.add(2)
+    engine.away = True
+
+    def comes_back(n: int) -> None:
+        engine.away = n < 3
+
+    Watch(tmp_path, engine, port).rounds(6, comes_back)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:11] for line in lines] == ["cannot look", "restarted a"]
+    assert engine.restarted == [hung]
