@@ -54,11 +54,14 @@ stop-project: $(VENV)/controller ## Stop it and keep everything
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour and security tests
+test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, security and fault tests
 	@tests/run_all.sh
 
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
 	@tests/run_all.sh security
+
+test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/faults.md (two hours, root)
+	@FAULTS=full tests/run_all.sh faults
 
 check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
 	@GRADE=$(GRADE) tests/check_tls.sh
@@ -165,4 +168,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history stop-project upgrade test test-security check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help
+.PHONY: start-project plan deploy rollback releases history stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help

@@ -12,6 +12,8 @@ WORK=$(mktemp -d)
 passed=0 failed=0
 
 play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
+plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" playbooks/plan.sh; }
+plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
 
@@ -113,6 +115,15 @@ before=$(running)
 check "a second run passes" play site
 check "a second run changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 check "a second run restarts nothing" test "$before" = "$(running)"
+check "the history names both runs" bash -c "[ \$($STACK history | grep -c 'start-project .* done') = 2 ]"
+check "there is one release, and it is live" bash -c "[ \$($STACK releases | grep -c ' live ') = 1 ]"
+plan >"$WORK/plan"
+check "a plan of the same says that nothing would change" grep -q '^Nothing: ' "$WORK/plan"
+plan -e nginx_rate_limit=20r/s -e api_memory=272M >"$WORK/plan"
+check "a plan of another limit names the directive" grep -q 'limits.conf: + limit_req_zone .*rate=20r/s' "$WORK/plan"
+check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
+check "a plan of what Nginx refuses fails and says so" plan_refused -e nginx_body_size=99999999999999999999m
+check "and plans changed nothing" test "$before" = "$(running)"
 check "a run in check mode passes on a deployed stack" play site --check
 check "and would change nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
