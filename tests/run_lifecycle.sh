@@ -90,7 +90,8 @@ left_over() {
   docker volume ls --quiet --filter "label=stack=$STACK"
   docker image ls --quiet --filter "label=stack=$STACK"
   docker image ls --quiet "$STACK-base"
-  docker image ls --quiet --filter label=stack.build --filter dangling=true
+  # What builds keep is another stack's as well.
+  [[ -n $(docker image ls --quiet --filter label=stack) ]] || docker image ls --quiet --filter label=stack.build --filter dangling=true
   nft list tables | grep -w "$STACK"
   find /etc /var/log /usr/local/bin -maxdepth 3 -name "$STACK*"
 }

@@ -92,17 +92,16 @@ def held(request: pytest.FixtureRequest) -> Held:
         times = {}
         if result:
             counts["nothing failed"] = not result.failures and not result.raced
-        if result and p99:
+        # No time decides where the suite runs, on a busy machine and for a moment only.
+        if result and p99 and FULL:
             quiet = QUIET[0].share_ms(0.99)
             times["p99"] = result.share_ms(0.99) <= max(2 * quiet, quiet + 20)
-        if result and worst_s:
+        if result and worst_s and FULL:
             times["max"] = result.share_ms(1) <= 1000 * worst_s
         missed = [name for name, kept in (counts | times).items() if not kept]
         words = "; ".join(filter(None, (seen, *(f"missed: {name}" for name in missed))))
         ROWS.append(Row(fault, what, str(result or ""), words, not missed))
-        # No time decides where the suite runs on a busy machine.
-        wrong = missed if FULL else [name for name in missed if name in counts]
-        assert not wrong, f"{what}: {result}: {result.failures if result else ''} {words}"
+        assert not missed, f"{what}: {result}: {result.failures if result else ''} {words}"
 
     return write
 

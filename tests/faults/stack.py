@@ -139,6 +139,8 @@ def up() -> Iterator[None]:
     _down()
     LOGS.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", "size=8m", "faults-log", str(LOGS))
+    # On the base of the stack that runs here, if one does, every image comes from its builds.
+    subprocess.run(("docker", "tag", "emotions-base:trixie", f"{NAME}-base:trixie"), check=False)
     try:
         deploy()
         yield
