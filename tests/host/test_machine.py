@@ -1,5 +1,6 @@
 """The machine as a place to work: what explains itself, what starts it, what survives what."""
 
+import json
 from typing import Any
 
 import pytest
@@ -52,10 +53,37 @@ def test_the_certificate_is_in_order_and_served(host: Host) -> None:
     assert host.check_output("%s-certificate --check", STACK) == ""
 
 
+def test_a_watch_restarts_what_hangs(host: Host) -> None:
+    running = host.process.filter(user="root")
+    assert [p.args for p in running if f"{STACK}-watch" in p.args], "the watch does not run"
+
+
+def test_the_replicas_are_the_live_release(host: Host, inspected: Inspected) -> None:
+    names = host.check_output("ls /etc/%s/releases", STACK).split()
+    records = [
+        json.loads(host.file(f"/etc/{STACK}/releases/{name}").content_string) for name in names
+    ]
+    live = max(records, key=lambda record: str(record["live_since"]))
+    for name in REPLICAS:
+        labels = inspected[name]["Config"]["Labels"]
+        assert live["images"][labels["stack.variant"]] == inspected[name]["Config"]["Image"]
+        assert live["models"][labels["stack.variant"]] == labels["stack.model"]
+
+
+def test_the_history_is_roots_and_its_last_run_has_ended(host: Host) -> None:
+    history = host.file(f"/etc/{STACK}/history.jsonl")
+    assert (history.user, history.mode) == ("root", 0o644)
+    last = json.loads(history.content_string.splitlines()[-1])
+    assert last.keys() == {"time", "what", "who", "commit", "release", "result", "seconds"}
+    assert host.file(f"/run/{STACK}.lock").content_string == "", "somebody holds the lock"
+
+
 # ---- with systemd --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", ["{}.service", "{}-certificate.timer", "{}-firewall.service"])
+@pytest.mark.parametrize(
+    "unit", ["{}.service", "{}-certificate.timer", "{}-firewall.service", "{}-watch.service"]
+)
 def test_unit_starts_with_the_machine(host: Host, systemd: None, unit: str) -> None:
     service = host.service(unit.format(STACK))
     assert service.is_enabled
