@@ -166,6 +166,10 @@ def test_a_lock_that_was_cut_off_while_it_was_written_is_free(
 
 
 def test_of_many_at_once_one_gets_it(folder: Path, owners: list[Owner]) -> None:
+    path = folder / "change.py"
+    # Time enough for each of them to have looked before the first has written.
+    before, taking, after = path.read_text().partition("        write(file, {**me")
+    path.write_text(f"{before}        time.sleep(0.2)\n{taking}{after}")
     owners += [Owner(folder) for _ in range(12)]
     for owner in owners:
         owner.begin("take", "app", str(folder / "etc"), "deploy", "ann@desk", "abc1234")
