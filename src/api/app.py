@@ -133,4 +133,6 @@ def build_app(
     async def scrape() -> Response:
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
+    # Made now and kept: the first who asks for it would wait, on a slow machine over a second.
+    app.openapi()
     return app

@@ -28,6 +28,9 @@ done
 [ -z "$only" ] || { [ -n "$keep" ] && [ -n "$half" ]; } || { echo 'run.sh: --only goes with --keep and one half' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'run.sh: it mounts disks and starts an engine: run it as root' >&2; exit 2; }
 
+# What make hands on of this host's own stack; the guests' tools look for Ansible.
+unset INVENTORY ARGS TARGET MAKEFLAGS MAKELEVEL
+export PATH="$PWD/.venv/bin:$PATH"
 .venv/bin/python -c 'import pytest' 2>/dev/null || { echo 'run.sh: the tools of the tests are missing: make test-vm installs them' >&2; exit 2; }
 
 if [ -z "$half" ]; then
