@@ -591,7 +591,8 @@ def load_wrk(gateway: Gateway, bench: Bench, connections: int, close: bool) -> L
     requests, seconds = re.findall(r"(\d+) requests in (\S+),", said)[0]
     if requests == "0":
         return Load(0, SECONDS, error="; ".join(wrong) or "no answer at all")
-    times = [re.findall(rf"{percent}%\s+(\S+)", said)[0] for percent in (50, 99)]
+    # At the start of a line: a share of the statistics above them may end in 50% as well.
+    times = [re.findall(rf"(?m)^ +{percent}%\s+(\S+)", said)[0] for percent in (50, 99)]
     p50, p99 = (seconds_of(value) * 1000 for value in times)
     return Load(int(requests), seconds_of(seconds), p50, p99, "; ".join(wrong))
 

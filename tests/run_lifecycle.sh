@@ -96,6 +96,73 @@ left_over() {
   find /etc /var/log /usr/local/bin -maxdepth 3 -name "$STACK*"
 }
 
+# Users come and go, a password is replaced, maintenance goes on and off.
+users_and_maintenance() {
+  second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}, {"name": "third", "password": "chosen-by-a-person"}]}')
+  check "other users come beside the first" play site "${second[@]}"
+  check "the first one predicts" predicts
+  check "and so does the second" predicts second
+  check "and one with a password that a person chose" test "$(answer third chosen-by-a-person)" = 200
+  for user in admin third; do
+    check "a wrong password of $user takes no other time than an unknown user ($(with_env .venv/bin/python tests/tell_apart.py "$user" >"$WORK/apart"; echo $? >"$WORK/code"; cat "$WORK/apart"))" \
+      test "$(cat "$WORK/code")" = 0
+  done
+  before=$(cat "/etc/$STACK/secrets/user-admin")
+  KNOCK_AS="API_USER=second API_PASSWORD=$(cat "/etc/$STACK/secrets/user-second")" \
+    losing_nothing "the first one's password is replaced while the second one asks" play site "${second[@]}" -e '{"nginx_new_passwords": ["admin"]}'
+  check "the old one is worth nothing" test "$(answer admin "$before")" = 401
+  check "the new one predicts" predicts
+  check "a run after that passes" play site
+  check "and keeps the password" predicts
+  check "who was taken out gets in no more" test "$(answer second "$(cat "/etc/$STACK/secrets/user-second")")" = 401
+  refused "a password for nobody is refused" 'No password is made here for nobody' -e '{"nginx_new_passwords": ["nobody"]}'
+
+  before=$(running)
+  check "maintenance goes on" "$STACK" maintenance on
+  check "clients get 503" test "$(answer admin "$(cat "/etc/$STACK/secrets/user-admin")")" = 503
+  check "in JSON, as maintenance" grep -q '"error":"maintenance"' "$WORK/body"
+  check "with the time to come again" grep -qi '^retry-after: 60' "$WORK/headers"
+  check "the state says so" bash -c "$STACK status --brief | grep -q 'in maintenance'"
+  check "a run passes meanwhile" play site
+  check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+  check "maintenance goes off" "$STACK" maintenance off
+  check "and it predicts" predicts
+  check "nothing was restarted" test "$before" = "$(running)"
+}
+
+# What is wrong is refused, and what runs goes on running.
+refusals() {
+  refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
+  refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
+  refused "a value of the wrong kind is refused" 'look like 10r/s' -e nginx_rate_limit=fast
+  refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"
+  python3 -m http.server 19099 --bind 127.0.0.1 >/dev/null 2>&1 &
+  server=$!
+  refused "a port that is taken is refused" 'Port 19099 .* is taken' -e stack_https_port=19099
+  kill "$server"
+  refused "too little disk is refused" 'MB are free .* wants 99999999' -e docker_min_disk_mb=99999999
+  refused "too little memory is refused" 'MB of memory, the stack wants 99999999' -e docker_min_memory_mb=99999999
+  mkdir "$WORK/model"
+  printf 'not a model' >"$WORK/model/model.joblib"
+  cp model/model.json "$WORK/model/"
+  refused "a model that is not the card's is refused" 'model.json describes' -e "api_model_dir=$WORK/model"
+  printf '{"name": "x", "version": "x", "sha256": "%s", "classes": ["a", "b"], "golden": []}' \
+    "$(sha256sum <"$WORK/model/model.joblib" | cut -c1-64)" >"$WORK/model/model.json"
+  refused "a build that fails is refused" 'could not be built; nothing that runs was touched' -e "api_model_dir=$WORK/model"
+  refused "a replica that never gets healthy is refused" 'did not become healthy in 15 s beside the running ones' \
+    -e api_memory=24M -e api_healthy_timeout=15
+  refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
+}
+
+# NAME FUNCTION: a part that a short run (LIFECYCLE=short) leaves out.
+part() {
+  if [[ ${LIFECYCLE:-} == short ]]; then
+    echo "SKIP $1: LIFECYCLE=short; make test-lifecycle without it runs them"
+  else
+    "$2"
+  fi
+}
+
 finish() {
   [[ -n $(docker ps --all --quiet --filter "label=stack=$STACK") ]] && play teardown
   rm -rf "$WORK"
@@ -125,8 +192,6 @@ check "a plan of another limit names the directive" grep -q 'limits.conf: + limi
 check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
 check "a plan of what Nginx refuses fails and says so" plan_refused -e nginx_body_size=99999999999999999999m
 check "and plans changed nothing" test "$before" = "$(running)"
-check "a run in check mode passes on a deployed stack" play site --check
-check "and would change nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
 check "a certificate in order is left alone" test -z "$("$STACK-certificate")"
 before=$(file_serial)
@@ -141,60 +206,12 @@ losing_nothing "key and certificate are replaced" bash -c "$STACK-certificate --
 check "both are other ones" test "$before" != "$(file_serial)" -a "$key" != "$(sha256sum <"/etc/$STACK/tls/server.key")"
 check "and the gateway serves them" test "$(file_serial)" = "$(served_serial)"
 
-second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}, {"name": "third", "password": "chosen-by-a-person"}]}')
-check "other users come beside the first" play site "${second[@]}"
-check "the first one predicts" predicts
-check "and so does the second" predicts second
-check "and one with a password that a person chose" test "$(answer third chosen-by-a-person)" = 200
-for user in admin third; do
-  check "a wrong password of $user takes no other time than an unknown user ($(with_env .venv/bin/python tests/tell_apart.py "$user" >"$WORK/apart"; echo $? >"$WORK/code"; cat "$WORK/apart"))" \
-    test "$(cat "$WORK/code")" = 0
-done
-before=$(cat "/etc/$STACK/secrets/user-admin")
-KNOCK_AS="API_USER=second API_PASSWORD=$(cat "/etc/$STACK/secrets/user-second")" \
-  losing_nothing "the first one's password is replaced while the second one asks" play site "${second[@]}" -e '{"nginx_new_passwords": ["admin"]}'
-check "the old one is worth nothing" test "$(answer admin "$before")" = 401
-check "the new one predicts" predicts
-check "a run after that passes" play site
-check "and keeps the password" predicts
-check "who was taken out gets in no more" test "$(answer second "$(cat "/etc/$STACK/secrets/user-second")")" = 401
-refused "a password for nobody is refused" 'No password is made here for nobody' -e '{"nginx_new_passwords": ["nobody"]}'
-
-before=$(running)
-check "maintenance goes on" "$STACK" maintenance on
-check "clients get 503" test "$(answer admin "$(cat "/etc/$STACK/secrets/user-admin")")" = 503
-check "in JSON, as maintenance" grep -q '"error":"maintenance"' "$WORK/body"
-check "with the time to come again" grep -qi '^retry-after: 60' "$WORK/headers"
-check "the state says so" bash -c "$STACK status --brief | grep -q 'in maintenance'"
-check "a run passes meanwhile" play site
-check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
-check "maintenance goes off" "$STACK" maintenance off
-check "and it predicts" predicts
-check "nothing was restarted" test "$before" = "$(running)"
+part "users, passwords and maintenance" users_and_maintenance
 
 losing_nothing "the gateway's container is replaced" play site -e nginx_memory=192M
 check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-nginx-stand-in")$(nft list tables | grep stand-in)"
 
-refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
-refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
-refused "a value of the wrong kind is refused" 'look like 10r/s' -e nginx_rate_limit=fast
-refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"
-python3 -m http.server 19099 --bind 127.0.0.1 >/dev/null 2>&1 &
-server=$!
-refused "a port that is taken is refused" 'Port 19099 .* is taken' -e stack_https_port=19099
-kill "$server"
-refused "too little disk is refused" 'MB are free .* wants 99999999' -e docker_min_disk_mb=99999999
-refused "too little memory is refused" 'MB of memory, the stack wants 99999999' -e docker_min_memory_mb=99999999
-mkdir "$WORK/model"
-printf 'not a model' >"$WORK/model/model.joblib"
-cp model/model.json "$WORK/model/"
-refused "a model that is not the card's is refused" 'model.json describes' -e "api_model_dir=$WORK/model"
-printf '{"name": "x", "version": "x", "sha256": "%s", "classes": ["a", "b"], "golden": []}' \
-  "$(sha256sum <"$WORK/model/model.joblib" | cut -c1-64)" >"$WORK/model/model.json"
-refused "a build that fails is refused" 'could not be built; nothing that runs was touched' -e "api_model_dir=$WORK/model"
-refused "a replica that never gets healthy is refused" 'did not become healthy in 15 s beside the running ones' \
-  -e api_memory=24M -e api_healthy_timeout=15
-refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
+part "refusals" refusals
 check "it predicts after all that" predicts
 
 # A base image that claims to hold a package of long ago.

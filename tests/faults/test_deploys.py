@@ -93,7 +93,7 @@ BAD_VARIABLES: dict[str, dict[str, Any]] = {
     "one port for both": {"stack_http_port": 28443},
 }
 # What `make test` has the time for; the lifecycle has others.
-QUICK_MODELS = ("no pickle", "two classes swapped")
+QUICK_MODELS = ("two classes swapped",)
 QUICK_VARIABLES = ("a size that Nginx does not read",)
 
 
@@ -135,7 +135,8 @@ def test_bad_configurations_never_go_live(load: Load, held: Held) -> None:
         name: refused(load, **BAD_VARIABLES[name])
         for name in (BAD_VARIABLES if FULL else QUICK_VARIABLES)
     }
-    stack.deploy()
+    if FULL:
+        stack.deploy()
     report(held, "configurations that must not go live", found)
 
 
