@@ -42,6 +42,7 @@ class Handler(socketserver.StreamRequestHandler):
     def answer(self, body: bytes) -> bool:
         """Answer one prediction; say whether the connection goes on."""
         if HOW == "slow":
+            # The fault itself.
             time.sleep(0.3)
         if HOW in ("500", "502", "503"):
             self.wfile.write(http(int(HOW), {"error": "internal_error"}))

@@ -168,5 +168,6 @@ class Load:
     def during(self, seconds: float, **how: float) -> Result:
         """Ask for so long, and do nothing else."""
         with self(**how) as result:  # type: ignore[arg-type]
+            # As long as the caller wants the load to last: nothing else ends it.
             time.sleep(seconds)
         return result

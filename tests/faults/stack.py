@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ def until(true: Callable[[], Any], seconds: float, what: str) -> float:
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < seconds, f"not after {seconds} s: {what}"
+        # Between two questions, which may each start a process.
         time.sleep(0.02)
     return time.monotonic() - started
 
@@ -157,6 +159,14 @@ def _down() -> None:
         LOGS.rmdir()
 
 
+def listens(address: str) -> bool:
+    try:
+        socket.create_connection((address, 8000), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def misbehaving(replica: str, how: str) -> Iterator[None]:
     """Put a program in a replica's place that answers in another way (fake_replica.py)."""
@@ -171,7 +181,7 @@ def misbehaving(replica: str, how: str) -> Iterator[None]:
             *("--network", NAME, "--ip", ADDRESS[replica], "--read-only", "--user", "10001:10001"),
             *("--volume", f"{program}:/fake.py:ro", image, "/venv/bin/python", "/fake.py", how),
         )
-        time.sleep(0.5)
+        until(lambda: listens(ADDRESS[replica]), 20, f"{name} listens")
         yield
     finally:
         subprocess.run(["docker", "rm", "--force", name], capture_output=True)

@@ -33,8 +33,10 @@ def test_ten_minutes_at_100_requests_a_second(load: Load, held: Held) -> None:
     # Warm: each worker and replica has its connections and buffers.
     load.during(30, clients=CLIENTS, pace_s=CLIENTS / RATE)
     with load(clients=CLIENTS, pace_s=CLIENTS / RATE) as result:
+        # No event to wait for: until every client has its connection again.
         time.sleep(5)
         before = {name: usage(name) for name in NAMES}
+        # The length of the test is what it is about.
         time.sleep(SECONDS)
         after = {name: usage(name) for name in NAMES}
     growth = {name: after[name][0] / before[name][0] - 1 for name in NAMES}

@@ -26,9 +26,11 @@ TRIES = 3
 def test_each_replica_is_killed_in_turn(load: Load, held: Held) -> None:
     with load() as result:
         for replica in stack.V1:
+            # Requests between the faults: their number is wanted, not an event.
             time.sleep(6 if FULL else 0.5)
             stack.kill(replica)
             stack.await_healthy(replica)
+        # And after the last one.
         time.sleep(5 if FULL else 0.5)
     held("F1", "each replica killed in turn", result, p99=True, enough=enough(result, 6000))
 
@@ -40,9 +42,11 @@ def enough(result: Result, number: int) -> bool:
 
 def test_a_paused_replica_keeps_nobody_waiting(load: Load, held: Held) -> None:
     with load() as result:
+        # Connections are warm before the fault, and a second of requests follows it.
         time.sleep(1)
         stack.run("docker", "pause", stack.container("v1-2"))
         try:
+            # How long it is paused is the fault.
             time.sleep(60 if FULL else 4)
         finally:
             stack.run("docker", "unpause", stack.container("v1-2"))
@@ -74,6 +78,7 @@ def test_a_stopped_process_is_replaced_by_itself(load: Load, held: Held) -> None
 def test_two_of_three_are_killed_at_once(load: Load, held: Held) -> None:
     with load() as result:
         for _ in range(3 if FULL else 1):
+            # Requests between the faults, as above.
             time.sleep(1)
             stack.kill("v1-1", "v1-3")
             stack.await_healthy("v1-1", "v1-3")
@@ -100,6 +105,7 @@ def test_without_replicas_the_answer_is_a_503_and_soon_over(
                     pass
                 finally:
                     connection.close()
+            # Finer than the second that the test allows.
             time.sleep(0.02)
 
     over = threading.Event()
@@ -129,6 +135,7 @@ def test_without_replicas_the_answer_is_a_503_and_soon_over(
             wrong.append(text)
         elif over.is_set() and listening:
             back = time.monotonic()
+        # The client's own pace, below the rate limit.
         time.sleep(max(0, 0.1 - took))
     killer.join()
     stop.set()
@@ -153,6 +160,7 @@ def kill_again_and_again(end: float, over: threading.Event) -> None:
         # One may have ended in this very moment.
         with suppress(ProcessLookupError):
             stack.kill(*stack.V1)
+        # The pace of the killing: a replica comes back within that.
         time.sleep(0.1)
     over.set()
 
@@ -160,7 +168,7 @@ def kill_again_and_again(end: float, over: threading.Event) -> None:
 def test_a_replica_behind_a_dead_link_keeps_nobody_waiting(load: Load, held: Held) -> None:
     with load() as result:
         time.sleep(1)
-        # Shorter than the watch needs to call it hung.
+        # After a second of warm connections. Shorter than the watch needs to call it hung.
         with stack.unplugged("v1-1"):
             time.sleep(8 if FULL else 3)
         time.sleep(1)
@@ -170,15 +178,15 @@ def test_a_replica_behind_a_dead_link_keeps_nobody_waiting(load: Load, held: Hel
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["slow", "reset", "close", "cut", "garbage", "502", "503"])
 def test_one_replica_that_answers_nonsense_is_passed_over(load: Load, held: Held, how: str) -> None:
-    with stack.misbehaving("v1-3", how), load() as result:
-        time.sleep(8)
+    with stack.misbehaving("v1-3", how):
+        result = load.during(8)
     held("F6", f"one replica answers: {how}", result, worst_s=READ_TIMEOUT_S + 0.25)
 
 
 @pytest.mark.long
 def test_a_500_is_an_answer(load: Load, held: Held) -> None:
-    with stack.misbehaving("v1-3", "500"), load() as result:
-        time.sleep(8)
+    with stack.misbehaving("v1-3", "500"):
+        result = load.during(8)
     share = result.statuses[500] / max(1, result.asked)
     kinds = {text.split(" b'")[0] for text in result.failures}
     held(
@@ -220,6 +228,7 @@ def test_idle_connections_between_gateway_and_replicas_never_race(
             thread.start()
         for thread in threads:
             thread.join(timeout=30)
+        # The gap is what the test is about.
         time.sleep(random.uniform(3.8, 4.2))
     for client in clients:
         client.close()
@@ -231,6 +240,7 @@ def test_without_v2_debug_gets_a_503_and_v1_goes_on(load: Load, held: Held) -> N
     stack.run("docker", "stop", stack.container("v2-1"))
     try:
         with load() as result, load(clients=4, debug=True) as debug:
+            # Long enough for a few hundred requests.
             time.sleep(6)
     finally:
         stack.run("docker", "start", stack.container("v2-1"))
@@ -256,6 +266,7 @@ def test_a_poison_request_kills_no_more_replicas_than_it_has_tries(
         for replica in stack.V1:
             stacked.enter_context(stack.misbehaving(replica, "poison"))
         with load(clients=20) as result:
+            # The load before the poison, and after it.
             time.sleep(2)
             answer = gateway.ask(poison)
             time.sleep(6)
