@@ -75,8 +75,8 @@ test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, s
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
 	@$(ASK) status $(if $(filter json,$(FORMAT)),--json)
 
-logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20)
-	@$(ASK) logs $(LINES)
+logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20), or what became of one (REQUEST=id)
+	@$(ASK) logs $(if $(REQUEST),--request $(REQUEST),$(LINES))
 
 env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
 	@$(ASK) env
@@ -97,6 +97,12 @@ rotate-cert: $(VENV)/controller ## A new key and certificate, taken by the gatew
 
 rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admin; the old one ends at once
 	$(PLAYBOOK) playbooks/site.yml -e '{"nginx_new_passwords": ["$(or $(NAME),admin)"]}'
+
+backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
+	$(PLAYBOOK) playbooks/backup.yml -e file=$(abspath $(FILE))
+
+restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
+	$(PLAYBOOK) playbooks/restore.yml -e file=$(abspath $(FILE))
 
 teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
 	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
@@ -168,4 +174,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help

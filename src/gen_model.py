@@ -418,11 +418,13 @@ def corrected_interval(gains: Sequence[float], test_to_train: float) -> dict[str
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
-def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, float]]:
-    """Judge the pipeline, and return the figures and the label mix of its own predictions.
+def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Judge the pipeline, and return the figures and a reference for its later use.
 
-    The mix (share of each label, 0 to 1) is that of the last fifth's predictions: what a server
-    should see while its callers write like the authors of the training data.
+    The reference is of the last fifth, which the judged pipeline has not seen: what a server should
+    see while its callers write like the authors of the training data. `labels` is the share of each
+    label among the predictions, `coverage` the share of the sentences of whose tokens at most so many
+    tenths are known; all from 0 to 1.
     """
     development, final = train_test_split(
         np.arange(len(table.labels)),
@@ -453,12 +455,26 @@ def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, flo
         "cross_validation": {"rows": len(development), **crossed},
         "final_fifth": last,
     }
-    return figures, _label_mix(predictions, ours.classes_)
+    return figures, {
+        "labels": _label_mix(predictions, ours.classes_),
+        "coverage": _coverage(ours["tfidf"], held_out[0]),
+    }
 
 
 def _label_mix(predictions: NDArray[np.str_], classes: NDArray[np.str_]) -> dict[str, float]:
     counts = Counter(predictions.tolist())
     return {label: counts[label] / len(predictions) for label in classes.tolist()}
+
+
+def _coverage(tfidf: TfidfVectorizer, texts: Sequence[str]) -> dict[str, float]:
+    """Return the cumulative share of the texts by the share of their tokens that are terms."""
+    preprocess, tokenize = tfidf.build_preprocessor(), tfidf.build_tokenizer()
+    shares = []
+    for text in texts:
+        known = [token in tfidf.vocabulary_ for token in tokenize(preprocess(text))]
+        shares.append(float(np.mean(known)) if known else 0.0)
+    tenths = [tenth / 10 for tenth in range(11)]
+    return {str(bound): float(np.mean(np.asarray(shares) <= bound)) for bound in tenths}
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ newest() { docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "referen
   echo "| image | MB | of the usual one |"
   echo "|---|---|---|"
   usual=$(megabytes bench-usual)
-  for name in api-v1 api-v2 nginx nginx-exporter prometheus; do
+  for name in api-v1 api-v2 nginx exporters prometheus; do
     size=$(megabytes "$(newest "$name")")
     share=-
     [[ $name == api-* ]] && share="$((100 * size / usual)) %"

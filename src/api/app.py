@@ -63,7 +63,7 @@ def build_app(
 ) -> FastAPI:
     """Build one variant around a loaded model; see `create_app` for the arguments."""
     manifest = predictor.manifest
-    metrics = Metrics(variant, manifest.name, manifest.version, manifest.classes, predictor.kind)
+    metrics = Metrics(variant, manifest, predictor.kind)
     app = FastAPI(
         title=f"Emotion of a sentence, {variant}",
         version=manifest.version,

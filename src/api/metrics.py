@@ -1,7 +1,5 @@
 """What Prometheus scrapes from one replica. Every label has a bounded set of values."""
 
-from collections.abc import Iterable
-
 import prometheus_client
 from prometheus_client import (
     CollectorRegistry,
@@ -12,7 +10,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from api.model import Prediction
+from api.model import Manifest, Prediction
 
 # A request takes a fraction of a millisecond: the library's own buckets begin at five.
 BUCKETS_SECONDS = (
@@ -35,9 +33,7 @@ class Metrics:
     def __init__(
         self,
         variant: str,
-        model: str,
-        version: str,
-        labels: Iterable[str],
+        manifest: Manifest,
         predictor: str = "compiled",
     ) -> None:
         self._registry = CollectorRegistry()
@@ -79,17 +75,33 @@ class Metrics:
             "The model that this replica serves and the predictor that does it; always 1.",
             ["variant", "name", "version", "predictor"],
             registry=self._registry,
-        ).labels(variant, model, version, predictor).set(1)
+        ).labels(variant, manifest.name, manifest.version, predictor).set(1)
         Gauge(
             "api_model_not_compiled",
             "1 when the generic predictor serves, since the model could not be compiled or the "
             "compiled one answered otherwise; 0 when the compiled one serves.",
             registry=self._registry,
         ).set(int(predictor != "compiled"))
+        labels = Gauge(
+            "api_model_reference_share",
+            "Share of each label among the model's predictions on data that it was not trained on.",
+            ["label"],
+            registry=self._registry,
+        )
+        for label, share in manifest.reference.labels.items():
+            labels.labels(label).set(share)
+        coverage = Gauge(
+            "api_model_reference_coverage",
+            "Share of those sentences whose coverage is at most `le`.",
+            ["le"],
+            registry=self._registry,
+        )
+        for bound, share in manifest.reference.coverage.items():
+            coverage.labels(bound).set(share)
         # A series that starts at its first event hides that event from `rate`.
         self.requests.labels("2xx", "ok")
         self.requests.labels("5xx", "internal_error")
-        self._predictions = {label: predictions.labels(label) for label in labels}
+        self._predictions = {label: predictions.labels(label) for label in manifest.classes}
 
     def record(self, prediction: Prediction) -> None:
         """Count one prediction."""

@@ -43,6 +43,15 @@ class Golden(BaseModel):
     probabilities: dict[str, float]
 
 
+class Reference(BaseModel):
+    """What the model said about sentences that it had not seen in training."""
+
+    labels: dict[str, float] = {}
+    """Share of each label among its predictions, from 0 to 1."""
+    coverage: dict[str, float] = {}
+    """Share of the sentences whose coverage is at most the key, from 0 to 1."""
+
+
 class Manifest(BaseModel):
     """The part of model.json that serving relies on."""
 
@@ -51,6 +60,7 @@ class Manifest(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     classes: list[str] = Field(min_length=2)
     golden: list[Golden] = Field(min_length=1)
+    reference: Reference = Reference()
 
 
 @dataclass(frozen=True, slots=True)

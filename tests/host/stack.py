@@ -7,7 +7,8 @@ from testinfra.host import Host
 
 STACK = os.environ.get("STACK_NAME", "emotions")
 REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
-OURS = (*REPLICAS, "nginx-1", "nginx-exporter-1", "prometheus-1")
+EXPORTERS = ("nginx-exporter-1", "log-exporter-1", "host-exporter-1", "tls-exporter-1")
+OURS = (*REPLICAS, "nginx-1", *EXPORTERS, "prometheus-1")
 GRAFANA = "grafana-1"
 
 

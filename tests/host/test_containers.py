@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import GRAFANA, OURS, REPLICAS, STACK
+from host.stack import EXPORTERS, GRAFANA, OURS, REPLICAS, STACK
 
 Inspected = dict[str, dict[str, Any]]
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = {
     "api": "src/api/Dockerfile",
     "nginx": "roles/nginx/files/image/Dockerfile",
-    "nginx-exporter": "roles/monitoring/files/exporter/Dockerfile",
     "prometheus": "roles/monitoring/files/prometheus/Dockerfile",
-}
+} | {name.removesuffix("-1"): "roles/monitoring/files/exporters/Dockerfile" for name in EXPORTERS}
 # Name: Docker's own, a sibling's, or a path inside the container are no secrets.
 SECRET_NAME = re.compile(
     r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
@@ -33,10 +32,9 @@ WHERE_STATE_LIVES = {"/var/log/gateway", "/prometheus", "/var/lib/grafana"}
 PORTS = {
     "api": {8000},
     "nginx": {80, 443, 8081},
-    "nginx-exporter": {9113},
     "prometheus": {9090},
     "grafana": {3000},
-}
+} | {name.removesuffix("-1"): {9100} for name in EXPORTERS}
 # The one container that other machines reach.
 ENTRY = {"nginx-1"}
 

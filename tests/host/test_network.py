@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import OURS, STACK
+from host.stack import EXPORTERS, OURS, STACK
 
 Inspected = dict[str, dict[str, Any]]
 BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")
-PRIVATE_PORTS = ("8000", "8081", "9113")
+PRIVATE_PORTS = ("8000", "8081", "9100")
 TIMED_OUT = 124
 # The range kept for tests of networks (RFC 2544).
 LINKS = [f"198.18.{number}" for number in range(1, 256)]
@@ -179,7 +179,7 @@ def test_neighbour_reaches_the_gateways_published_ports(
         ("prometheus-1", "9090"),
         ("nginx-1", "443"),
         ("nginx-1", "8081"),
-        ("nginx-exporter-1", "9113"),
+        *((name, "9100") for name in EXPORTERS),
     ],
 )
 def test_neighbour_that_routes_into_the_network_gets_no_answer(
@@ -191,7 +191,7 @@ def test_neighbour_that_routes_into_the_network_gets_no_answer(
     assert try_from(host, neighbour, address(inspected, name), port) == TIMED_OUT
 
 
-@pytest.mark.parametrize("port", ["9090", "3000", "8000", "8081", "9113"])
+@pytest.mark.parametrize("port", ["9090", "3000", "8000", "8081", "9100"])
 def test_neighbour_finds_no_other_port_on_the_machine(
     host: Host, neighbour: Neighbour, port: str
 ) -> None:

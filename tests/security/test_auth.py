@@ -33,6 +33,7 @@ SPELLINGS = (
     *("/predict/batch", "/predict//batch", "/predict/batch/", "/predict/%62atch"),
     *("//predict/batch", "/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"),
     *("//openapi.json", "/openapi%2ejson", "/_error", "/livez", "/readyz", "/metrics", "/", "*"),
+    *("/status/now.json", "/status/status.js", "/status/", "/status/../predict", "/index.html"),
 )  # fmt: skip
 
 

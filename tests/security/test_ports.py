@@ -15,8 +15,8 @@ from security.gateway import Gateway, output
 from security.neighbour import Neighbour
 
 # What the stack's containers listen on, and what machines often do.
-USUAL = (*range(1, 1025), 2375, 2376, 3000, 8000, 8080, 8081, 8443, 9090, 9113, 9323)
-ON_EACH = (22, 53, 80, 443, 3000, 8000, 8081, 9090, 9113)
+USUAL = (*range(1, 1025), 2375, 2376, 3000, 8000, 8080, 8081, 8443, 9090, 9100, 9323)
+ON_EACH = (22, 53, 80, 443, 3000, 8000, 8081, 9090, 9100)
 # A port that is dropped never answers: so long is waited for the last of a round.
 SILENCE_S = 1.0
 ROUND = 2000

@@ -68,6 +68,13 @@ def test_every_location_with_a_password_draws_on_one_budget(gateway: Gateway, fi
     assert found.holds_the_limit(401), found
 
 
+@pytest.mark.parametrize("path", ["/", "/status/status.js", "/status/now.json"])
+def test_the_status_page_waits_its_turn_on_the_same_budget(gateway: Gateway, path: str) -> None:
+    """Its requests queue, up to 20, where others are refused; together they are no faster."""
+    found = ask(gateway, [Message("GET", path)] * 30 + [UNKNOWN] * 20)
+    assert found.holds_the_limit(401), found
+
+
 def test_another_address_has_its_own_budget(gateway: Gateway) -> None:
     assert ask(gateway, [UNKNOWN] * 40).holds_the_limit(401)
     assert ask(gateway, [UNKNOWN] * AT_ONCE).statuses == {401: AT_ONCE}

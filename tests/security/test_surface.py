@@ -119,8 +119,14 @@ def test_what_is_private_is_not_found_with_or_without_the_password(
     assert replicas.counts().since(before) == (0, 0)
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/swagger-ui.css"])
-def test_the_documentation_asks_for_the_password(gateway: Gateway, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/openapi.json", "/docs", "/docs/swagger-ui.css", "/"),
+        *(f"/status/{name}" for name in ("status.js", "now.json", "series.json", "alerts.json")),
+    ],
+)
+def test_pages_ask_for_the_password(gateway: Gateway, path: str) -> None:
     assert gateway.ask(Message("GET", path)).status == 401
     assert gateway.ask(Message("GET", path, (gateway.authorization,))).status == 200
 
@@ -138,7 +144,9 @@ def errors(gateway: Gateway) -> dict[str, tuple[int, Message]]:
 
     return {
         "no such path": (404, Message("GET", "/nothing")),
-        "root": (404, Message("GET", "/")),
+        "status page without password": (401, Message("GET", "/")),
+        "figures without password": (401, Message("GET", "/status/now.json")),
+        "POST of figures": (405, Message("POST", "/status/now.json", signed, SENTENCE)),
         "no password": (401, predict(SENTENCE, JSON)),
         "wrong password": (401, predict(SENTENCE, JSON, (b"Authorization", b"Basic YTpi"))),
         "no colon": (401, predict(SENTENCE, JSON, (b"Authorization", b"Basic YQ=="))),

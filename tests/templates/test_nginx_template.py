@@ -54,7 +54,7 @@ def test_every_file_starts_with_who_manages_it(files: dict[str, str]) -> None:
 
 
 def test_nothing_is_left_unrendered(files: dict[str, str]) -> None:
-    assert not re.search(r"\{\{|\{%|\bNone\b|undefined", code(files), re.IGNORECASE)
+    assert not re.search(r"\{\{|\{%|\bNone\b|undefined", code(files))
 
 
 def test_indentation_has_no_traces_of_jinja(files: dict[str, str]) -> None:
@@ -79,11 +79,13 @@ def test_too_many_requests_are_429(http: Directive) -> None:
 
 def test_one_budget_covers_every_location_of_the_gateway(gateway: Directive) -> None:
     common = ("zone=per_client", "burst=5", "nodelay")
+    # The same zone; what is over the rate waits.
+    page = ("zone=per_client", "burst=20", "delay=5")
     assert gateway.only("limit_req").args == common
     # A location with a limit of its own leaves the server's, unless it names that one, too.
     for location in gateway.own("location"):
         limits = [limit.args for limit in location.own("limit_req")]
-        assert not limits or common in limits, location
+        assert not limits or common in limits or limits == [page], location
 
 
 def test_a_batch_has_a_budget_beside_the_common_one(gateway: Directive) -> None:
@@ -104,7 +106,7 @@ def test_rate_and_burst_follow_their_variables(http_with: Callable[..., Directiv
     http = http_with(nginx_rate_limit="20r/s", nginx_rate_burst=7, nginx_batch_rate_limit="30r/m")
     assert [zone.args[2] for zone in http.own("limit_req_zone")] == ["rate=20r/s", "rate=30r/m"]
     common = [d for d in http.all("limit_req") if d.args[0] == "zone=per_client"]
-    assert {d.args[1] for d in common} == {"burst=7"}
+    assert {d.args[1:] for d in common} == {("burst=7", "nodelay"), ("burst=20", "delay=7")}
 
 
 def test_a_client_is_told_its_budget(http_with: Callable[..., Directive]) -> None:
@@ -178,7 +180,8 @@ def test_only_the_exact_word_debug_asks_for_v2(http: Directive) -> None:
 
 
 def test_predictions_go_to_the_mapped_service(gateway: Directive) -> None:
-    assert {target.args for target in gateway.all("proxy_pass")} == {("http://$service",)}
+    services = [d for d in gateway.all("proxy_pass") if PROMETHEUS not in d.args[0]]
+    assert {target.args for target in services} == {("http://$service",)}
     for path in ("/predict", "/predict/batch"):
         assert gateway.location("=", path).own("proxy_pass")
 
@@ -293,10 +296,53 @@ def test_headers_of_a_client_are_overwritten_not_appended(
     assert "$proxy_add_x_forwarded_for" not in code(files)
 
 
-def test_replicas_never_see_the_password(gateway: Directive) -> None:
-    for location in gateway.own("location"):
-        if location.own("proxy_pass"):
+def test_neither_replicas_nor_prometheus_see_the_password(http: Directive) -> None:
+    for location in proxied_locations(http):
+        if location in asks_prometheus(http):
+            assert location.only("proxy_pass_request_headers").args == ("off",)
+            assert "Authorization" not in [d.args[0] for d in location.own("proxy_set_header")]
+        else:
             assert ("Authorization", "") in [d.args for d in location.own("proxy_set_header")]
+
+
+# ---- the status page ----------------------------------------------------------------------------
+
+PROMETHEUS = "http://172.28.10.6:9090/"
+
+
+def asks_prometheus(http: Directive) -> list[Directive]:
+    return [d for d in proxied_locations(http) if PROMETHEUS in d.only("proxy_pass").args[0]]
+
+
+def test_prometheus_is_asked_ready_made_questions_only(http: Directive) -> None:
+    found = asks_prometheus(http)
+    assert [d.args for d in found] == [
+        ("=", f"/status/{name}.json") for name in ("series", "now", "alerts")
+    ]
+    for location in found:
+        # A variable would let the request's own words in.
+        assert "$" not in location.only("proxy_pass").args[0]
+        assert ("$args", "") in [d.args for d in location.own("set")]
+        assert location.only("proxy_method").args == ("GET",)
+        assert location.only("proxy_pass_request_body").args == ("off",)
+
+
+def test_the_status_page_loads_nothing_from_elsewhere(http: Directive, gateway: Directive) -> None:
+    for location in (gateway.location("=", "/"), *asks_prometheus(http)):
+        headers = {d.args[0]: d.args[1] for d in location.own("add_header")}
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; ")
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert location.only("auth_basic").args != ("off",)
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_without_prometheus_the_status_page_asks_nobody(
+    http_with: Callable[..., Directive],
+) -> None:
+    http = http_with(nginx_monitoring_addresses={})
+    assert len(proxied_locations(http)) == 3
 
 
 # ---- who ----------------------------------------------------------------------------------------
@@ -462,7 +508,7 @@ def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive
         "::1": "0",
     }
     proxied = proxied_locations(http)
-    assert len(proxied) == 3
+    assert len(proxied) == 6
     for location in proxied:
         (branch,) = [b for b in location.own("if") if b.args == ("($foreign_sni)",)]
         assert branch.only("return").args == ("421",)
@@ -471,8 +517,8 @@ def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive
 # ---- maintenance --------------------------------------------------------------------------------
 
 
-def test_every_proxied_location_looks_for_maintenance(http: Directive) -> None:
-    proxied = proxied_locations(http)
+def test_whatever_goes_to_a_replica_looks_for_maintenance(http: Directive) -> None:
+    proxied = [d for d in proxied_locations(http) if d not in asks_prometheus(http)]
     assert len(proxied) == 3
     for location in proxied:
         (branch,) = [b for b in location.own("if") if b.args[0] == "(-f"]

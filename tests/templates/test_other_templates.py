@@ -141,7 +141,10 @@ def test_scrape_timeout_never_exceeds_the_interval(interval: str, timeout: str) 
 
 def test_prometheus_watches_gateway_and_itself() -> None:
     config = prometheus()
-    assert job(config, "gateway")[0]["targets"] == ["172.28.10.5:9113"]
+    assert job(config, "gateway")[0]["targets"] == ["172.28.10.5:9100"]
+    assert job(config, "access-log")[0]["targets"] == ["172.28.10.8:9100"]
+    assert job(config, "host")[0]["targets"] == ["172.28.10.9:9100"]
+    assert job(config, "tls")[0]["targets"] == ["172.28.10.4:9100"]
     assert job(config, "prometheus")[0]["targets"] == ["127.0.0.1:9090"]
 
 

@@ -392,7 +392,10 @@ def test_committed_card_has_its_fields_in_order() -> None:
     ]
     assert card["classes"] == LABELS
     assert 13 <= len(card["golden"]) <= 20
-    assert sum(card["reference"].values()) == pytest.approx(1)
+    assert sum(card["reference"]["labels"].values()) == pytest.approx(1)
+    shares = list(card["reference"]["coverage"].values())
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_committed_model_beats_the_usual_pipeline() -> None:

@@ -254,12 +254,12 @@ scanned() {
     open() { ip netns exec neighbour timeout 2 bash -c \": </dev/tcp/\$1/\$2\" 2>/dev/null; }
     python3 -m http.server 8765 --bind 198.51.100.1 >/dev/null 2>&1 & stray=\$!
     found=\"\"
-    for port in 22 25 53 80 111 443 2375 2376 3000 5355 8000 8080 8081 8443 8765 9090 9093 9100 9113; do
+    for port in 22 25 53 80 111 443 2375 2376 3000 5355 8000 8080 8081 8443 8765 9090 9093 9100; do
       ! open 198.51.100.1 \$port || found=\"\$found \$port\"
     done
     kill \$stray
     for host in 5 6 10 21 22 23 41; do
-      for port in 80 443 8000 8081 9090 9113; do
+      for port in 80 443 8000 8081 9090 9100; do
         ! open 172.28.10.\$host \$port || found=\"\$found 172.28.10.\$host:\$port\"
       done
     done

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Save the monitoring's data, or bring saved data back.
+
+Usage: backup.py save STACK FILE       what the volumes hold goes to FILE (.tar.gz)
+       backup.py restore STACK FILE    the volumes hold what FILE says
+
+A container is stopped for as long as its volume is copied: a copy of files that are being written may
+be of no use. Nothing is lost when something goes wrong: a file appears when it is whole, and what a
+restore replaces stays until the container is healthy with the new data.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+COMPONENTS = ("prometheus", "grafana", "alertmanager")
+# Beside a volume's data while a restore is under way.
+STAGING, BEFORE = "restore", "before"
+
+
+def run(*command: str) -> str:
+    """Return a command's output; end with its own message if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def volumes(stack: str) -> dict[str, pathlib.Path]:
+    """Return component -> folder of its volume, for those that are here."""
+    here = run("docker", "volume", "ls", "--quiet", "--filter", f"label=stack={stack}").split()
+    names = {component: f"{stack}-{component}" for component in COMPONENTS}
+    found = {
+        component: pathlib.Path(json.loads(run("docker", "volume", "inspect", name))[0]["Mountpoint"])
+        for component, name in names.items()
+        if name in here
+    }
+    put_back(found)
+    return found
+
+
+@contextmanager
+def stopped(stack: str, component: str) -> Iterator[None]:
+    """Stop the component's container if it runs; start it again whatever happens."""
+    name = f"{stack}-{component}-1"
+    runs = name in run("docker", "ps", "--format", "{{.Names}}").split()
+    if runs:
+        run("docker", "stop", name)
+    try:
+        yield
+    finally:
+        if runs:
+            run("docker", "start", name)
+
+
+def size(folder: pathlib.Path) -> int:
+    return int(run("du", "--summarize", "--block-size=1", str(folder)).split()[0])
+
+
+def need(space: int, folder: pathlib.Path) -> None:
+    """End if the disk of a folder has less free space, in bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < space:
+        sys.exit(f"{folder} has {free >> 20} MB free and up to {space >> 20} MB are needed: free space, or name another place.")
+
+
+def save(stack: str, file: pathlib.Path) -> str:
+    found = volumes(stack)
+    if not found:
+        sys.exit(f"The stack {stack} has no data here. `make start-project` puts it up.")
+    need(sum(map(size, found.values())), file.parent)
+    unfinished = file.with_name(file.name + ".new")
+    try:
+        # It holds Grafana's users.
+        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as raw:
+            with tarfile.open(fileobj=raw, mode="w:gz", compresslevel=1) as archive:
+                for component, folder in found.items():
+                    with stopped(stack, component):
+                        archive.add(folder, arcname=component)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return f"saved {', '.join(found)}: {file} ({file.stat().st_size} bytes)"
+
+
+def check(file: pathlib.Path) -> tuple[set[str], int]:
+    """Read the whole archive; return the components in it and their size in bytes."""
+    components, total = set(), 0
+    try:
+        with tarfile.open(file) as archive:
+            for member in archive:
+                path = pathlib.PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                    sys.exit(f"{file} is not one of our backups: it holds {member.name}. Nothing was changed.")
+                components.add(path.parts[0])
+                total += member.size
+    except (OSError, EOFError, tarfile.TarError) as error:
+        sys.exit(f"{file} cannot be read ({error}): name a whole file that `make backup` wrote. Nothing was changed.")
+    if unknown := components - set(COMPONENTS):
+        sys.exit(f"{file} is not one of our backups: it holds {', '.join(unknown)}. Nothing was changed.")
+    return components, total
+
+
+def swap(stack: str, component: str, folder: pathlib.Path, new: pathlib.Path) -> None:
+    """Put the new data in the old one's place, and take that back if the container is not healthy with it."""
+    before, name = folder.with_name(BEFORE), f"{stack}-{component}-1"
+    with stopped(stack, component):
+        folder.rename(before)
+        new.rename(folder)
+    if subprocess.run((stack, "await", "120", name), check=False).returncode != 0:
+        with stopped(stack, component):
+            folder.rename(new)
+            before.rename(folder)
+        sys.exit(f"{name} did not become healthy with the data of the backup; what it had before is back.")
+    shutil.rmtree(before)
+
+
+def restore(stack: str, file: pathlib.Path) -> str:
+    components, total = check(file)
+    found = volumes(stack)
+    if missing := components - found.keys():
+        sys.exit(f"The stack {stack} runs no {', '.join(sorted(missing))}, which {file} has data of. Nothing was changed.")
+    # On the volumes' own file system, so that a rename puts it in place.
+    staging = pathlib.Path(found[min(components)]).with_name(STAGING)
+    need(total, staging.parent)
+    try:
+        staging.mkdir(mode=0o700)
+        with tarfile.open(file) as archive:
+            # Owners and modes as they were; what is in it was looked at.
+            archive.extraction_filter = lambda member, _: member
+            archive.extractall(staging, numeric_owner=True)
+        for component in sorted(components):
+            swap(stack, component, found[component], staging / component)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return f"restored {', '.join(sorted(components))} from {file}"
+
+
+def put_back(found: dict[str, pathlib.Path]) -> None:
+    """Undo a restore that was cut off between its two renames."""
+    for folder in found.values():
+        before = folder.with_name(BEFORE)
+        if before.exists() and not folder.exists():
+            before.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(folder.with_name(STAGING), ignore_errors=True)
+
+
+def main(words: list[str]) -> int:
+    match words:
+        case ["save", stack, file]:
+            print(save(stack, pathlib.Path(file)))
+        case ["restore", stack, file]:
+            print(restore(stack, pathlib.Path(file)))
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
