@@ -5,6 +5,7 @@ import json
 import os
 import socketserver
 import threading
+import time
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import render
 
@@ -31,6 +33,10 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.restarted: list[str] = []
         self.filters: dict[str, list[str]] = {}
         self.away = False
+        self.usage: dict[str, Any] = {
+            "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
+            "memory_stats": {"usage": 100_000, "stats": {"inactive_file": 30_000}},
+        }
 
     def add(self, number: int, age_s: float = 3600, network: str = STACK) -> str:
         name = f"{STACK}-api-v1-{number}"
@@ -39,7 +45,14 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
             "Id": name,
             "Names": ["/" + name],
             "NetworkSettings": {"Networks": {network: {"IPAddress": f"127.0.9.{number}"}}},
-            "State": {"StartedAt": started.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")},
+            "Labels": {"stack.component": "api"},
+            "State": {
+                "Running": True,
+                "StartedAt": started.strftime("%Y-%m-%dT%H:%M:%S.%f000Z"),
+                "Health": {"Status": "healthy"},
+            },
+            "HostConfig": {"Memory": 256 << 20},
+            "RestartCount": 3,
         }
         return name
 
@@ -59,8 +72,13 @@ class EngineHandler(http.server.BaseHTTPRequestHandler):
         if self.server.away:
             self.answer(500, {"message": "shutting down"})
         elif url.path == "/containers/json":
-            self.server.filters = json.loads(parse_qs(url.query)["filters"][0])
+            filters = json.loads(parse_qs(url.query)["filters"][0])
+            if "status" in filters:
+                self.server.filters = filters
             self.answer(200, list(self.server.containers.values()))
+        elif url.path.endswith("/stats"):
+            assert parse_qs(url.query) == {"stream": ["false"], "one-shot": ["true"]}
+            self.answer(200, self.server.usage)
         else:
             self.answer(200, self.server.containers[url.path.split("/")[2]])
 
@@ -111,6 +129,7 @@ class Watch:
         replace = {
             "ENGINE": engine.server_address,
             "LOCK": folder / "lock",
+            "FIGURES": folder / "figures/stack.prom",
             "PORT": port,
             "PATIENCE": 1,
         }
@@ -124,7 +143,9 @@ class Watch:
             if n == number:
                 raise Stop
 
-        self.module.__dict__["time"] = types.SimpleNamespace(sleep=sleep, time=lambda: 0.0)
+        self.module.__dict__["time"] = types.SimpleNamespace(
+            sleep=sleep, time=time.time, monotonic=time.monotonic
+        )
         with pytest.raises(Stop):
             self.module.main()
 
@@ -247,3 +268,84 @@ def test_an_engine_that_is_away_is_said_once(
     lines = capsys.readouterr().out.splitlines()
     assert [line[:11] for line in lines] == ["cannot look", "restarted a"]
     assert engine.restarted == [hung]
+
+
+# ---- figures ------------------------------------------------------------------------------------
+
+
+def figures(folder: Path) -> dict[str, dict[str, float]]:
+    """Return metric -> the container, or the words of a change -> value, as Prometheus reads it."""
+    text = (folder / "figures/stack.prom").read_text()
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            words = sample.labels.get("container") or " ".join(sample.labels.values())
+            found.setdefault(sample.name, {})[words] = sample.value
+    return found
+
+
+@pytest.mark.parametrize("cache", ["inactive_file", "total_inactive_file"])
+def test_containers_are_told_to_prometheus(
+    tmp_path: Path, engine: FakeEngine, port: int, cache: str
+) -> None:
+    """Control groups of version 2 name what can be dropped in one way, of version 1 in another."""
+    name = engine.add(1)
+    engine.usage["memory_stats"]["stats"] = {cache: 30_000}
+    Watch(tmp_path, engine, port).rounds(1)
+    found = figures(tmp_path)
+    assert found["stack_container_cpu_seconds_total"] == {name: 2.5}
+    assert found["stack_container_memory_bytes"] == {name: 70_000}
+    assert found["stack_container_memory_limit_bytes"] == {name: 256 << 20}
+    assert found["stack_container_restarts_total"] == {name: 3}
+    assert found["stack_container_running"] == found["stack_container_healthy"] == {name: 1}
+    assert time.time() - found["stack_container_started_timestamp_seconds"][name] > 3000
+
+
+def test_one_that_ended_and_one_that_is_ill_are_told_apart(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    ended, ill = engine.add(1), engine.add(2)
+    engine.containers[ended]["State"] |= {"Running": False, "Health": {}}
+    engine.containers[ill]["State"] |= {"Health": {"Status": "unhealthy"}}
+    passing = engine.add(3)
+    engine.containers[passing]["Names"] = [f"/{STACK}-api-v1-3-before"]
+    Watch(tmp_path, engine, port).rounds(1)
+    found = figures(tmp_path)
+    assert found["stack_container_running"] == {ended: 0, ill: 1}
+    assert found["stack_container_healthy"] == {ended: 1, ill: 0}
+    assert list(found["stack_container_memory_bytes"]) == [ill]
+
+
+def test_the_last_changes_are_told_once_each(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    def change(minute: int, who: str) -> str:
+        return json.dumps(
+            {"time": f"2026-01-01T00:{minute:02}:00Z", "what": "deploy", "who": who, "result": "done"}
+        )
+
+    lines = [change(0, "of long ago"), *(change(n, "a") for n in range(1, 20)), change(30, 'b"\\')]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines) + "\n")
+    Watch(tmp_path, engine, port).rounds(1)
+    start = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    assert figures(tmp_path)["stack_change_timestamp_seconds"] == {
+        "deploy a  done": start + 19 * 60,
+        'deploy b"\\  done': start + 30 * 60,
+    }
+
+
+def test_where_healing_is_off_nothing_is_restarted_and_figures_go_on(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    engine.add(2)
+    watch = Watch(tmp_path, engine, port)
+    watch.module.__dict__["HEALING"] = False
+    watch.rounds(5)
+    assert engine.restarted == []
+    assert "stack_container_running" in figures(tmp_path)
+
+
+def test_healing_follows_its_variable() -> None:
+    for value in (True, False):
+        text = render.render("host", "watch.py.j2", host_self_healing=value)
+        assert f"\nHEALING = {value}\n" in text

@@ -1,0 +1,182 @@
+"""What the access log's figures say is what was asked, and every part of the stack has figures."""
+
+import base64
+import json
+import time
+import urllib.parse
+import uuid
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from testinfra.host import Host
+
+from host.stack import OURS, STACK, predict
+
+pytestmark = pytest.mark.host
+
+Samples = dict[tuple[str, ...], float]
+
+LINE = (
+    '{"time":"2026-01-01T00:00:00+00:00","request_id":"a","client":"192.0.2.1","user":"%(user)s",'
+    '"method":"%(method)s","path":"%(path)s","protocol":"HTTP/1.1","status":"%(status)s",'
+    '"bytes":"%(bytes)s","duration_s":"%(seconds)s","service":"%(service)s",'
+    '"replica":"%(replica)s","upstream":"%(upstream)s","upstream_status":"%(tried)s",'
+    '"upstream_duration_s":"%(tries)s","tls":"TLSv1.3","agent":"curl"}'
+)
+WELL = {
+    **{"user": "admin", "method": "POST", "path": "/predict", "status": "200", "bytes": "300"},
+    **{"seconds": "0.004", "service": "v1", "replica": "v1-2", "upstream": "172.28.10.22:8000"},
+    **{"tried": "200", "tries": "0.003"},
+}
+REFUSED = {"replica": "", "upstream": "", "tried": "", "tries": ""}
+
+
+def count(host: Host, *lines: str) -> dict[str, Samples]:
+    """Have the running exporter's own program read these lines; return metric -> labels -> value."""
+    text = "".join(f"{line}\n" for line in lines)
+    command = (
+        f"docker exec --interactive {STACK}-log-exporter-1 mtail --one_shot "
+        "--one_shot_format=prometheus --emit_prog_label=false --progs=/etc/stack/gateway.mtail "
+        "--logs=/dev/stdin"
+    )
+    packed = base64.b64encode(text.encode()).decode()
+    return parse(host.check_output(f"echo {packed} | base64 --decode | {command}"))
+
+
+def parse(text: str) -> dict[str, Samples]:
+    found: dict[str, Samples] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = tuple(v for k, v in sorted(sample.labels.items()) if k != "le")
+            if not sample.name.endswith("_bucket"):
+                found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/predict", "predict"),
+        ("/predict/batch", "batch"),
+        ("/docs", "docs"),
+        ("/docs/swagger-ui.css", "docs"),
+        ("/openapi.json", "docs"),
+        ("/", "status"),
+        ("/status/now.json", "status"),
+        ("/predict/", "other"),
+        ("/x/predict", "other"),
+        ("/statuses", "other"),
+        (r"/a\"b,\"status\":\"200", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_path_is_one_of_few_routes(host: Host, path: str, route: str) -> None:
+    found = count(host, LINE % (WELL | {"path": path}))
+    assert found["gateway_requests_total"] == {("v1-2", route, "v1", "200"): 1}
+    assert found["gateway_response_bytes_total"] == {(route,): 300}
+    assert "gateway_unreadable_lines_total" not in found or not any(
+        found["gateway_unreadable_lines_total"].values()
+    )
+
+
+def test_times_and_tries_are_counted(host: Host) -> None:
+    three = {
+        "upstream": "172.28.10.21:8000, 172.28.10.23:8000, 172.28.10.22:8000",
+        **{"tried": "502, 504, 200", "tries": "0.001, 1.001, 0.006", "seconds": "1.010"},
+    }
+    refused = REFUSED | {"status": "401", "seconds": "0.050"}
+    found = count(host, LINE % WELL, LINE % (WELL | three), LINE % (WELL | refused))
+    assert found["gateway_requests_total"] == {
+        ("v1-2", "predict", "v1", "200"): 2,
+        ("", "predict", "v1", "401"): 1,
+    }
+    assert found["gateway_request_duration_seconds_sum"] == {
+        ("v1-2", "predict", "v1"): pytest.approx(1.014),
+        ("", "predict", "v1"): pytest.approx(0.05),
+    }
+    # The last try is the one that answered.
+    assert found["gateway_upstream_duration_seconds_sum"] == {("v1-2", "v1"): pytest.approx(0.009)}
+    assert found["gateway_retries_total"] == {("v1",): 2}
+
+
+def test_what_is_no_line_of_ours_is_counted_as_such(host: Host) -> None:
+    found = count(host, "something else", LINE % WELL, "{}")
+    assert found["gateway_unreadable_lines_total"] == {(): 2}
+    assert sum(found["gateway_requests_total"].values()) == 1
+
+
+def live(host: Host) -> Samples:
+    """Return the running exporter's count of requests."""
+    name = f"{STACK}-log-exporter-1"
+    form = '{{(index .NetworkSettings.Networks "%s").IPAddress}}' % STACK
+    address = host.check_output("docker inspect --format %s %s", form, name)
+    text = host.check_output(f"curl --silent --show-error --max-time 10 http://{address}:9100/metrics")
+    found = parse(text)
+    assert not any(found.get("gateway_unreadable_lines_total", {}).values())
+    return found["gateway_requests_total"]
+
+
+def test_the_running_exporter_counts_what_is_asked(host: Host) -> None:
+    before = live(host)
+    for _ in range(3):
+        predict(host, uuid.uuid4().hex, group="debug")
+    key = ("v2-1", "predict", "v2", "200")
+    # The log is written each second, and read four times a second.
+    deadline = time.monotonic() + 20
+    while live(host).get(key, 0) - before.get(key, 0) < 3:
+        assert time.monotonic() < deadline, "the requests are not counted"
+        # Until the log has been written.
+        time.sleep(0.2)
+
+
+def ask_prometheus(host: Host, environment: dict[str, str], expression: str) -> list[dict[str, str]]:
+    """Return the labels of the series of an instant query."""
+    query = urllib.parse.urlencode({"query": expression})
+    url = f"{environment['PROMETHEUS_URL']}/api/v1/query?{query}"
+    body = json.loads(host.check_output("curl --silent --show-error --max-time 10 %s", url))
+    assert body["status"] == "success", body
+    return [series["metric"] for series in body["data"]["result"]]
+
+
+def test_every_target_answers(host: Host, environment: dict[str, str]) -> None:
+    found = ask_prometheus(host, environment, "up == 1")
+    jobs = {series["job"] for series in found}
+    assert jobs >= {"api", "gateway", "access-log", "host", "tls", "prometheus"}
+    assert ask_prometheus(host, environment, "up == 0") == []
+
+
+@pytest.mark.parametrize(
+    "metric", ["cpu_seconds_total", "memory_bytes", "memory_limit_bytes", "running", "healthy"]
+)
+def test_every_container_has_its_figures(
+    host: Host, environment: dict[str, str], metric: str
+) -> None:
+    found = ask_prometheus(host, environment, f"stack_container_{metric} > 0")
+    names = {series["container"].removeprefix(f"{STACK}-") for series in found}
+    assert names >= set(OURS)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'node_filesystem_avail_bytes{mountpoint=~"/watched/(data|log|config)"}',
+        "node_memory_MemAvailable_bytes",
+        'node_cpu_seconds_total{mode="idle"}',
+        "probe_ssl_earliest_cert_expiry - time() > 86400",
+        "probe_success == 1",
+        'stack_change_timestamp_seconds{what!=""}',
+        "api_model_reference_share",
+        "api_model_reference_coverage",
+    ],
+)
+def test_the_machine_the_certificate_and_the_model_have_figures(
+    host: Host, environment: dict[str, str], expression: str
+) -> None:
+    assert ask_prometheus(host, environment, expression)
+
+
+def test_no_alert_fires_on_a_stack_that_is_well(host: Host, environment: dict[str, str]) -> None:
+    # What tests of this suite provoke, and what happened to the machine, may be told.
+    told = "PasswordsGuessed|RateLimitSurge|ReplicaWasHung|LabelsDrift|CoverageDrifts|DiskFills"
+    firing = f'ALERTS{{alertstate="firing",alertname!~"{told}|.*Budget.*"}}'
+    assert ask_prometheus(host, environment, firing) == []
