@@ -423,8 +423,8 @@ def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, Any
 
     The reference is of the last fifth, which the judged pipeline has not seen: what a server should
     see while its callers write like the authors of the training data. `labels` is the share of each
-    label among the predictions, `coverage` the share of the sentences of whose tokens at most so many
-    tenths are known; all from 0 to 1.
+    label among the predictions, `coverage` the share of the sentences of whose tokens at most that
+    share is known; all from 0 to 1.
     """
     development, final = train_test_split(
         np.arange(len(table.labels)),

@@ -93,7 +93,7 @@ left_over() {
   # What builds keep is another stack's as well.
   [[ -n $(docker image ls --quiet --filter label=stack) ]] || docker image ls --quiet --filter label=stack.build --filter dangling=true
   nft list tables | grep -w "$STACK"
-  find /etc /var/log /usr/local/bin -maxdepth 3 -name "$STACK*"
+  find /etc /var/log /var/lib/"$STACK" /usr/local/bin -maxdepth 3 -name "$STACK*" 2>/dev/null
 }
 
 # Users come and go, a password is replaced, maintenance goes on and off.
@@ -154,6 +154,61 @@ refusals() {
   refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
 }
 
+# COMMAND...: until it passes, at most three minutes.
+until_passes() {
+  local deadline=$((SECONDS + 180))
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    # Between two questions.
+    sleep 1
+  done
+}
+
+# When the oldest figure that Prometheus has was taken (Unix time).
+oldest() { query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1 | grep -oE '^[0-9]+'; }
+healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
+
+# Alerts reach whoever wants them; figures are saved, lost and brought back.
+figures() {
+  .venv/bin/python -c '
+import http.server, sys
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open(sys.argv[1], "ab") as file:
+            file.write(self.rfile.read(int(self.headers["Content-Length"])) + b"\n")
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/alerts" "${SUBNET%.0/24}.1" 2>/dev/null &
+  receiver=$!
+  touch "$WORK/alerts"
+  check "alerts go to a webhook" play site -e "monitoring_alert_webhook=http://${SUBNET%.0/24}.1:19098/a-token"
+  docker stop "$STACK-api-v2-1" >/dev/null
+  check "an alert that fires arrives there" until_passes grep -q '"status":"firing".*NoReplica' "$WORK/alerts"
+  docker start "$STACK-api-v2-1" >/dev/null
+  kill "$receiver"
+  check "the webhook's token is for root and Alertmanager" bash -c "! grep -r a-token /etc/$STACK --include='*' -l | xargs -r stat --format %a | grep -v 640"
+  check "and to nobody again" play site
+  check "then nothing of Alertmanager is left but its silences" test -z "$(docker ps --all --quiet --filter "name=$STACK-alertmanager")$(ls -d "/etc/$STACK/alertmanager" 2>/dev/null)"
+
+  local before
+  before=$(oldest)
+  losing_nothing "the figures are saved" play backup -e "file=$WORK/figures.tar.gz"
+  check "nothing of it stays on the machine's side" test ! -e "/etc/$STACK/figures.tar.gz"
+  check "a backup replaces no file" bash -c "! .venv/bin/ansible-playbook playbooks/backup.yml ${BASE[*]} -e file=$WORK/figures.tar.gz >'$WORK/log' 2>&1"
+  until_passes healthy
+  docker stop "$STACK-prometheus-1" >/dev/null
+  find "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-prometheus")" -mindepth 1 -delete
+  docker start "$STACK-prometheus-1" >/dev/null
+  until_passes healthy
+  check "figures are lost" test "$(oldest || echo 9999999999)" -gt "$before"
+  head -c 100000 "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
+  check "half a backup is refused" bash -c "! .venv/bin/ansible-playbook playbooks/restore.yml ${BASE[*]} -e file=$WORK/half.tar.gz >'$WORK/log' 2>&1"
+  check "and says that nothing was changed" grep -q 'Nothing was changed' "$WORK/log"
+  losing_nothing "the figures are brought back" play restore -e "file=$WORK/figures.tar.gz"
+  until_passes healthy
+  check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
+}
+
 # NAME FUNCTION: a part that a short run (LIFECYCLE=short) leaves out.
 part() {
   if [[ ${LIFECYCLE:-} == short ]]; then
@@ -212,6 +267,7 @@ losing_nothing "the gateway's container is replaced" play site -e nginx_memory=1
 check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-nginx-stand-in")$(nft list tables | grep stand-in)"
 
 part "refusals" refusals
+part "alerts, backup and restore" figures
 check "it predicts after all that" predicts
 
 # A base image that claims to hold a package of long ago.
@@ -224,13 +280,12 @@ before=$(running)
 check "an upgrade with nothing newer passes" play upgrade
 check "and replaces nothing" test "$before" = "$(running)"
 
-first=$(query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1)
+first=$(oldest)
 check "it stops" play stop
 check "then none of its containers runs" test -z "$(running)"
 check "it starts again" play site
 check "and predicts again" predicts
-again=$(query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1)
-check "and Prometheus kept its history" test -n "$first" -a "${again%%[.\"]*}" -le "$((${first%%[.\"]*} + 15))"
+check "and Prometheus kept its history" test -n "$first" -a "$(oldest)" -le "$((first + 15))"
 
 check "it is taken down" play teardown
 check "and nothing of it is left" test -z "$(left_over)"

@@ -32,7 +32,7 @@ REFUSED = {"replica": "", "upstream": "", "tried": "", "tries": ""}
 
 
 def count(host: Host, *lines: str) -> dict[str, Samples]:
-    """Have the running exporter's own program read these lines; return metric -> labels -> value."""
+    """Have the running exporter's own program read the lines; return metric -> labels -> value."""
     text = "".join(f"{line}\n" for line in lines)
     command = (
         f"docker exec --interactive {STACK}-log-exporter-1 mtail --one_shot "
@@ -108,9 +108,11 @@ def test_what_is_no_line_of_ours_is_counted_as_such(host: Host) -> None:
 def live(host: Host) -> Samples:
     """Return the running exporter's count of requests."""
     name = f"{STACK}-log-exporter-1"
-    form = '{{(index .NetworkSettings.Networks "%s").IPAddress}}' % STACK
+    form = f'{{{{(index .NetworkSettings.Networks "{STACK}").IPAddress}}}}'
     address = host.check_output("docker inspect --format %s %s", form, name)
-    text = host.check_output(f"curl --silent --show-error --max-time 10 http://{address}:9100/metrics")
+    text = host.check_output(
+        f"curl --silent --show-error --max-time 10 http://{address}:9100/metrics"
+    )
     found = parse(text)
     assert not any(found.get("gateway_unreadable_lines_total", {}).values())
     return found["gateway_requests_total"]
@@ -129,7 +131,9 @@ def test_the_running_exporter_counts_what_is_asked(host: Host) -> None:
         time.sleep(0.2)
 
 
-def ask_prometheus(host: Host, environment: dict[str, str], expression: str) -> list[dict[str, str]]:
+def ask_prometheus(
+    host: Host, environment: dict[str, str], expression: str
+) -> list[dict[str, str]]:
     """Return the labels of the series of an instant query."""
     query = urllib.parse.urlencode({"query": expression})
     url = f"{environment['PROMETHEUS_URL']}/api/v1/query?{query}"

@@ -64,7 +64,7 @@ def predictions(of: dict[str, int], reference: dict[str, float]) -> Series:
 
 
 def coverage(half: int, every: int, reference: float) -> Series:
-    """Predictions a minute of which half the tokens at most are known, all, and the card's share."""
+    """Predictions a minute of whose tokens at most half are known, all, and the card's share."""
     name, labels = "api_prediction_coverage", 'service="v1",replica="v1-1"'
     return {
         f'{name}_bucket{{{labels},le="0.5"}}': f"0+{half}x120",
@@ -171,8 +171,14 @@ CASES: dict[str, Case] = {
         interval="5m",
     ),
     "DiskAlmostFull": Case(
-        {f"node_filesystem_avail_bytes{DISK}": "4x60", f"node_filesystem_size_bytes{DISK}": "100x60"},
-        {f"node_filesystem_avail_bytes{DISK}": "6x60", f"node_filesystem_size_bytes{DISK}": "100x60"},
+        {
+            f"node_filesystem_avail_bytes{DISK}": "4x60",
+            f"node_filesystem_size_bytes{DISK}": "100x60",
+        },
+        {
+            f"node_filesystem_avail_bytes{DISK}": "6x60",
+            f"node_filesystem_size_bytes{DISK}": "100x60",
+        },
     ),
     "MemoryNearLimit": Case(
         {
@@ -290,9 +296,11 @@ FIGURES: dict[str, tuple[Series, str, float]] = {
 
 def promtool(host: Host, tests: list[dict[str, Any]]) -> None:
     """Have promtool try the live rules; its own words are the failure."""
-    text = json.dumps({"rule_files": ["/etc/stack/rules/*.yml"], "evaluation_interval": "15s", "tests": tests})
+    text = json.dumps(
+        {"rule_files": ["/etc/stack/rules/*.yml"], "evaluation_interval": "15s", "tests": tests}
+    )
     packed = base64.b64encode(text.encode()).decode()
-    command = "docker exec --interactive %s promtool test rules /dev/stdin" % f"{STACK}-prometheus-1"
+    command = f"docker exec --interactive {STACK}-prometheus-1 promtool test rules /dev/stdin"
     result = host.run(f"echo {packed} | base64 --decode | {command}")
     assert result.rc == 0, result.stdout + result.stderr
 

@@ -316,12 +316,15 @@ def test_one_that_ended_and_one_that_is_ill_are_told_apart(
     assert list(found["stack_container_memory_bytes"]) == [ill]
 
 
-def test_the_last_changes_are_told_once_each(
-    tmp_path: Path, engine: FakeEngine, port: int
-) -> None:
+def test_the_last_changes_are_told_once_each(tmp_path: Path, engine: FakeEngine, port: int) -> None:
     def change(minute: int, who: str) -> str:
         return json.dumps(
-            {"time": f"2026-01-01T00:{minute:02}:00Z", "what": "deploy", "who": who, "result": "done"}
+            {
+                "time": f"2026-01-01T00:{minute:02}:00Z",
+                "what": "deploy",
+                "who": who,
+                "result": "done",
+            }
         )
 
     lines = [change(0, "of long ago"), *(change(n, "a") for n in range(1, 20)), change(30, 'b"\\')]

@@ -4,13 +4,12 @@
 Usage: backup.py save STACK FILE       what the volumes hold goes to FILE (.tar.gz)
        backup.py restore STACK FILE    the volumes hold what FILE says
 
-A container is stopped for as long as its volume is copied: a copy of files that are being written may
-be of no use. Nothing is lost when something goes wrong: a file appears when it is whole, and what a
-restore replaces stays until the container is healthy with the new data.
+A container is stopped for as long as its volume is copied: a copy of files that are being written
+may be of no use. Nothing is lost when something goes wrong: a file appears when it is whole, and
+what a restore replaces stays until the container is healthy with the new data.
 """
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 COMPONENTS = ("prometheus", "grafana", "alertmanager")
+UNCHANGED = "Nothing was changed."
 # Beside a volume's data while a restore is under way.
 STAGING, BEFORE = "restore", "before"
 
@@ -37,7 +37,9 @@ def volumes(stack: str) -> dict[str, pathlib.Path]:
     here = run("docker", "volume", "ls", "--quiet", "--filter", f"label=stack={stack}").split()
     names = {component: f"{stack}-{component}" for component in COMPONENTS}
     found = {
-        component: pathlib.Path(json.loads(run("docker", "volume", "inspect", name))[0]["Mountpoint"])
+        component: pathlib.Path(
+            json.loads(run("docker", "volume", "inspect", name))[0]["Mountpoint"]
+        )
         for component, name in names.items()
         if name in here
     }
@@ -67,7 +69,9 @@ def need(space: int, folder: pathlib.Path) -> None:
     """End if the disk of a folder has less free space, in bytes."""
     free = shutil.disk_usage(folder).free
     if free < space:
-        sys.exit(f"{folder} has {free >> 20} MB free and up to {space >> 20} MB are needed: free space, or name another place.")
+        sys.exit(
+            f"{folder} has {free >> 20} MB free and up to {space >> 20} MB are needed: free space."
+        )
 
 
 def save(stack: str, file: pathlib.Path) -> str:
@@ -78,11 +82,11 @@ def save(stack: str, file: pathlib.Path) -> str:
     unfinished = file.with_name(file.name + ".new")
     try:
         # It holds Grafana's users.
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as raw:
-            with tarfile.open(fileobj=raw, mode="w:gz", compresslevel=1) as archive:
-                for component, folder in found.items():
-                    with stopped(stack, component):
-                        archive.add(folder, arcname=component)
+        unfinished.touch(mode=0o600)
+        with tarfile.open(unfinished, mode="w:gz", compresslevel=1) as archive:
+            for component, folder in found.items():
+                with stopped(stack, component):
+                    archive.add(folder, arcname=component)
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -96,19 +100,20 @@ def check(file: pathlib.Path) -> tuple[set[str], int]:
         with tarfile.open(file) as archive:
             for member in archive:
                 path = pathlib.PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                    sys.exit(f"{file} is not one of our backups: it holds {member.name}. Nothing was changed.")
+                inside = not path.is_absolute() and ".." not in path.parts
+                if not (inside and (member.isfile() or member.isdir())):
+                    sys.exit(f"{file} is none of our backups: it holds {member.name}. {UNCHANGED}")
                 components.add(path.parts[0])
                 total += member.size
     except (OSError, EOFError, tarfile.TarError) as error:
-        sys.exit(f"{file} cannot be read ({error}): name a whole file that `make backup` wrote. Nothing was changed.")
+        sys.exit(f"{file} cannot be read ({error}): name one that make backup wrote. {UNCHANGED}")
     if unknown := components - set(COMPONENTS):
-        sys.exit(f"{file} is not one of our backups: it holds {', '.join(unknown)}. Nothing was changed.")
+        sys.exit(f"{file} is none of our backups: it holds {', '.join(unknown)}. {UNCHANGED}")
     return components, total
 
 
 def swap(stack: str, component: str, folder: pathlib.Path, new: pathlib.Path) -> None:
-    """Put the new data in the old one's place, and take that back if the container is not healthy with it."""
+    """Put the new data in the old one's place; if the container is not healthy so, take it back."""
     before, name = folder.with_name(BEFORE), f"{stack}-{component}-1"
     with stopped(stack, component):
         folder.rename(before)
@@ -117,7 +122,7 @@ def swap(stack: str, component: str, folder: pathlib.Path, new: pathlib.Path) ->
         with stopped(stack, component):
             folder.rename(new)
             before.rename(folder)
-        sys.exit(f"{name} did not become healthy with the data of the backup; what it had before is back.")
+        sys.exit(f"{name} is not healthy with the backup's data; what it had before is back.")
     shutil.rmtree(before)
 
 
@@ -125,7 +130,8 @@ def restore(stack: str, file: pathlib.Path) -> str:
     components, total = check(file)
     found = volumes(stack)
     if missing := components - found.keys():
-        sys.exit(f"The stack {stack} runs no {', '.join(sorted(missing))}, which {file} has data of. Nothing was changed.")
+        names = ", ".join(sorted(missing))
+        sys.exit(f"The stack {stack} runs no {names}, which {file} has data of. {UNCHANGED}")
     # On the volumes' own file system, so that a rename puts it in place.
     staging = pathlib.Path(found[min(components)]).with_name(STAGING)
     need(total, staging.parent)
@@ -134,7 +140,7 @@ def restore(stack: str, file: pathlib.Path) -> str:
         with tarfile.open(file) as archive:
             # Owners and modes as they were; what is in it was looked at.
             archive.extraction_filter = lambda member, _: member
-            archive.extractall(staging, numeric_owner=True)
+            archive.extractall(staging, numeric_owner=True)  # noqa: S202
         for component in sorted(components):
             swap(stack, component, found[component], staging / component)
     finally:
