@@ -36,8 +36,8 @@ def count(host: Host, *lines: str) -> dict[str, Samples]:
     text = "".join(f"{line}\n" for line in lines)
     command = (
         f"docker exec --interactive {STACK}-log-exporter-1 mtail --one_shot "
-        "--one_shot_format=prometheus --emit_prog_label=false --progs=/etc/stack/gateway.mtail "
-        "--logs=/dev/stdin"
+        "--one_shot_format=prometheus --emit_prog_label=false --logtostderr "
+        "--progs=/etc/stack/gateway.mtail --logs=-"
     )
     packed = base64.b64encode(text.encode()).decode()
     return parse(host.check_output(f"echo {packed} | base64 --decode | {command}"))
