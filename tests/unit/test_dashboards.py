@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+import gen_dashboards
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "roles/monitoring/files/dashboards"
@@ -25,6 +29,76 @@ EXPORTER_METRICS = {
     "nginx_up",
 }
 PROMETHEUS_METRICS = {"up", "scrape_duration_seconds"}
+# What Prometheus (2.53) keeps of the alerts that fire, and tells of itself.
+PROMETHEUS_OWN_METRICS = {
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    "prometheus_config_last_reload_successful",
+    "prometheus_rule_evaluation_failures_total",
+    "prometheus_tsdb_head_series",
+    "prometheus_tsdb_storage_blocks_bytes",
+}
+# What the reader of the gateway's access log (mtail) counts.
+ACCESS_LOG_METRICS = {
+    "gateway_requests_total",
+    "gateway_response_bytes_total",
+    "gateway_retries_total",
+    "gateway_unreadable_lines_total",
+    "gateway_upstream_duration_seconds_bucket",
+}
+# The node exporter.
+MACHINE_METRICS = {
+    "node_boot_time_seconds",
+    "node_cpu_seconds_total",
+    "node_disk_io_time_seconds_total",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_size_bytes",
+    "node_load1",
+    "node_memory_MemAvailable_bytes",
+    "node_memory_MemTotal_bytes",
+    "node_memory_SwapFree_bytes",
+    "node_memory_SwapTotal_bytes",
+    "node_pressure_cpu_waiting_seconds_total",
+    "node_pressure_io_waiting_seconds_total",
+    "node_pressure_memory_waiting_seconds_total",
+    "node_textfile_mtime_seconds",
+    "node_time_seconds",
+    "node_vmstat_oom_kill",
+}
+# The text file that the stack's watcher writes for the node exporter.
+WATCHER_METRICS = {
+    "stack_change_timestamp_seconds",
+    "stack_container_cpu_seconds_total",
+    "stack_container_healthy",
+    "stack_container_memory_bytes",
+    "stack_container_restarts_total",
+    "stack_container_running",
+}
+# The blackbox exporter's handshake with the gateway.
+HANDSHAKE_METRICS = {"probe_ssl_earliest_cert_expiry", "probe_success"}
+# The recording rules of the monitoring role.
+RECORDED_METRICS = {
+    "container:memory:ratio",
+    "gateway:availability_errors:ratio_rate1h",
+    "gateway:availability_errors:ratio_rate6h",
+    "gateway:slow:ratio_rate1h",
+    "gateway:slow:ratio_rate5m",
+    "gateway:slow:ratio_rate6h",
+    "service:gateway_duration_seconds:p50_5m",
+    "service:gateway_duration_seconds:p95_5m",
+    "service:gateway_duration_seconds:p99_5m",
+    "service:gateway_errors:ratio_rate5m",
+    "service:gateway_requests:rate5m",
+    "service:prediction_coverage_psi:1h",
+    "service:prediction_label_psi:1h",
+    "service_replica:gateway_duration_seconds:p50_5m",
+    "service_replica:gateway_duration_seconds:p95_5m",
+    "service_replica:gateway_duration_seconds:p99_5m",
+    "service_replica:gateway_requests:rate5m",
+    "slo:error_budget_left:ratio7d",
+}
+# The replicas tell the model card's shares.
+REFERENCE_METRICS = {"api_model_reference_coverage", "api_model_reference_share"}
 # ProcessCollector reads /proc and so exports nothing on other systems than Linux.
 PROCESS_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
@@ -62,7 +136,18 @@ def known_metrics() -> set[str]:
     metrics.duration.observe(0.001)
     families = text_string_to_metric_families(metrics.render().decode())
     own = {sample.name for family in families for sample in family.samples}
-    return own | EXPORTER_METRICS | PROMETHEUS_METRICS | PROCESS_METRICS
+    return own.union(
+        EXPORTER_METRICS,
+        PROMETHEUS_METRICS,
+        PROMETHEUS_OWN_METRICS,
+        PROCESS_METRICS,
+        ACCESS_LOG_METRICS,
+        MACHINE_METRICS,
+        WATCHER_METRICS,
+        HANDSHAKE_METRICS,
+        RECORDED_METRICS,
+        REFERENCE_METRICS,
+    )
 
 
 every_dashboard = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -76,8 +161,36 @@ every_panel = pytest.mark.parametrize(
 )
 
 
-def test_there_is_an_overview() -> None:
-    assert "overview" in [dashboard(file)["uid"] for file in FILES]
+def test_there_are_four_dashboards_and_each_file_is_named_by_its_uid() -> None:
+    assert [file.stem for file in FILES] == ["gateway", "host", "model", "overview"]
+    assert [dashboard(file)["uid"] for file in FILES] == [file.stem for file in FILES]
+
+
+def test_committed_dashboards_are_what_the_program_builds() -> None:
+    assert gen_dashboards.stale(FOLDER) == [], "run `make dashboards` and commit what it writes"
+
+
+def test_check_names_each_file_that_is_missing_or_differs_or_is_no_longer_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path)]
+    assert gen_dashboards.main(out) == 0
+    assert gen_dashboards.main(["--check", *out]) == 0
+    (tmp_path / "host.json").unlink()
+    (tmp_path / "model.json").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "old.json").write_text("{}\n", encoding="utf-8")
+    assert gen_dashboards.main(["--check", *out]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [Path(line.split()[0]).name for line in lines] == ["host.json", "model.json", "old.json"]
+    assert all("make dashboards" in line for line in lines)
+
+
+@every_dashboard
+def test_types_of_grafana_lose_nothing_of_a_dashboard(file: Path) -> None:
+    register_default_plugins()
+    assert gen_dashboards.render(Dashboard.from_json(dashboard(file))) == file.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_dashboard_uids_are_unique() -> None:
@@ -92,6 +205,29 @@ def test_dashboard_needs_no_input_and_cannot_be_edited(file: Path) -> None:
     assert "__inputs" not in found
     assert found["editable"] is False
     assert found["refresh"] == "15s"
+
+
+@every_dashboard
+def test_dashboard_links_to_the_others_above_its_panels(file: Path) -> None:
+    links = dashboard(file)["links"]
+    assert {link["url"] for link in links} == {
+        f"/d/{other.stem}" for other in FILES if other != file
+    }
+    # Elsewhere is a menu, in which some releases of Grafana show no links.
+    assert [link for link in links if "placement" in link] == []
+
+
+@every_dashboard
+def test_dashboard_marks_each_change_at_its_time(file: Path, known_metrics: set[str]) -> None:
+    (mark,) = dashboard(file)["annotations"]["list"]
+    assert mark["datasource"] == DATASOURCE
+    assert mark["enable"] is True
+    assert metric_names(mark["expr"]) <= known_metrics
+    # Grafana takes the figure for milliseconds.
+    assert mark["expr"].endswith("_timestamp_seconds * 1000")
+    assert mark["useValueForTime"] is True
+    shown = mark["titleFormat"] + mark["textFormat"]
+    assert set(re.findall(r"{{(\w+)}}", shown)) == {"what", "who", "release", "result"}
 
 
 @every_dashboard
@@ -119,6 +255,19 @@ def test_panel_has_title_unit_and_description(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["unit"]
     # Long enough to say what to do, not only what is shown.
     assert len(panel["description"]) > 40
+
+
+@every_panel
+def test_panel_says_what_to_do_when_it_is_red_or_that_it_has_no_red(panel: dict[str, Any]) -> None:
+    config = panel["fieldConfig"]
+    steps = config["defaults"].get("thresholds", {}).get("steps", [])
+    has_red = bool(config["overrides"]) or "red" in [step["color"] for step in steps]
+    says_none = "there is no red" in panel["description"].lower()
+    if panel["type"] == "table":
+        assert not has_red
+    else:
+        assert re.search(r"\b[Rr]ed\b", panel["description"])
+        assert has_red is not says_none
 
 
 @every_panel
