@@ -146,6 +146,9 @@ bench-start: ## Measure a start from nothing and the images' sizes (after make t
 bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)
 	$(BIN)/python tests/bench_slow.py
 
+dashboards: $(VENV)/tests ## Build Grafana's dashboards again from src/gen_dashboards.py
+	$(BIN)/python src/gen_dashboards.py
+
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
 	$(BIN)/python tests/render.py --write
 
@@ -174,4 +177,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow dashboards docs archive help

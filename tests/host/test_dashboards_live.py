@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "roles/monitoring/files/dashboards").glob("*.json"))
 # What Grafana puts there: four scrape intervals of 15 s, and the time that the dashboard shows.
 GRAFANA_VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h"}
+# Figures that a well stack may not have: no alert fires, the last hour saw fewer than 500
+# predictions, the kernel does not count pressure.
+MAY_BE_MISSING = ("ALERTS_FOR_STATE", "_psi:1h", "node_pressure_")
 # Two scrapes after the first request, and some more.
 PATIENCE_SECONDS = 90
 
@@ -67,4 +70,5 @@ def load(host: Host, prometheus_url: str) -> None:
 @pytest.mark.parametrize("expression", queries())
 @pytest.mark.usefixtures("load")
 def test_query_of_a_panel_returns_data(host: Host, expression: str, prometheus_url: str) -> None:
-    assert ask(host, prometheus_url, expression), expression
+    found = ask(host, prometheus_url, expression)
+    assert found or any(part in expression for part in MAY_BE_MISSING), expression
