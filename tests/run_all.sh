@@ -30,8 +30,8 @@ heading() { printf '\n==== %s\n' "$1"; started=$SECONDS; }
 # NAME PASSED FAILED SKIPPED EXIT_CODE: add a tier up and say how it went.
 result() {
   local broken=$3
-  # These may skip as a whole: they need root, on the very machine of the stack.
-  if [ $(($2 + $3)) = 0 ] && ! { [[ $1 =~ ^(security|faults)$ ]] && [ "$4" -gt 0 ]; }; then
+  # These may skip as a whole: they need Chromium, or root on the very machine of the stack.
+  if [ $(($2 + $3)) = 0 ] && ! { [[ $1 =~ ^(page|security|faults)$ ]] && [ "$4" -gt 0 ]; }; then
     printf '%s: no test ran (exit code %d)\n' "$1" "$5"
     broken=1
   elif [ "$3" = 0 ] && [ "$5" != 0 ]; then
@@ -101,6 +101,7 @@ pytest_tier policy
 script_tier fuzz env PYTHONPATH=src "$python" tests/fuzz_api.py
 pytest_tier host ${hosts[@]+"${hosts[@]}"}
 script_tier behaviour tests/run_tests.sh
+pytest_tier page
 pytest_tier security
 pytest_tier faults
 

@@ -1,7 +1,10 @@
 """What the tests of the status page share: Chromium, the fake gateway, a page that is watched."""
 
 import os
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +13,32 @@ from playwright.sync_api import Browser, BrowserContext
 from page.browser import Watched, chromium, find_chromium, trusting
 from page.fake_gateway import LIBRARY, FakeGateway, fake_gateway
 
+ROOT = Path(__file__).resolve().parents[2]
 ASKED_FOR = ("GATEWAY_URL", "GATEWAY_CA", "API_USER", "API_PASSWORD")
 
 Visit = Callable[..., Watched]
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def environment() -> dict[str, str]:
+    """Return what is said of the gateway here, or else by `make env`; nothing if nobody knows."""
+    found = {name: os.environ[name] for name in ASKED_FOR if os.environ.get(name)}
+    if len(found) < len(ASKED_FOR):
+        done = subprocess.run(
+            ("make", "--silent", "env"), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        words = shlex.split(done.stdout) if done.returncode == 0 else []
+        found = dict(word.split("=", 1) for word in words if "=" in word) | found
+    return found if all(found.get(name) for name in ASKED_FOR) else {}
+
+
+@pytest.fixture(scope="session")
+def browser(environment: dict[str, str]) -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium here. Debian: apt-get install chromium")
-    url, ca = os.environ.get("GATEWAY_URL", ""), os.environ.get("GATEWAY_CA", "")
-    with chromium(path, *(trusting(url, ca) if url and ca else [])) as started:
+    known = trusting(environment["GATEWAY_URL"], environment["GATEWAY_CA"]) if environment else []
+    with chromium(path, *known) as started:
         yield started
 
 
@@ -66,9 +83,8 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    """Return what `make env` prints of the gateway."""
-    missing = [name for name in ASKED_FOR if not os.environ.get(name)]
-    if missing:
-        pytest.skip(f'no {", ".join(missing)} in the environment: eval "$(make -s env)"')
-    return {name: os.environ[name] for name in ASKED_FOR}
+def stack(environment: dict[str, str]) -> dict[str, str]:
+    """Return what is known of the running stack."""
+    if not environment:
+        pytest.skip("no stack answers here: make start-project")
+    return environment

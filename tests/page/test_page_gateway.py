@@ -20,25 +20,25 @@ PATHS = (
 
 
 @pytest.fixture
-def user(environment: dict[str, str]) -> dict[str, Any]:
-    parts = urlsplit(environment["GATEWAY_URL"])
+def user(stack: dict[str, str]) -> dict[str, Any]:
+    parts = urlsplit(stack["GATEWAY_URL"])
     return {
         "http_credentials": HttpCredentials(
-            username=environment["API_USER"],
-            password=environment["API_PASSWORD"],
+            username=stack["API_USER"],
+            password=stack["API_PASSWORD"],
             origin=f"{parts.scheme}://{parts.netloc}",
         )
     }
 
 
 @pytest.fixture
-def url(environment: dict[str, str]) -> str:
-    return environment["GATEWAY_URL"].rstrip("/")
+def url(stack: dict[str, str]) -> str:
+    return stack["GATEWAY_URL"].rstrip("/")
 
 
 @pytest.fixture
-def direct(environment: dict[str, str]) -> urllib.request.OpenerDirector:
-    context = ssl.create_default_context(cafile=environment["GATEWAY_CA"])
+def direct(stack: dict[str, str]) -> urllib.request.OpenerDirector:
+    context = ssl.create_default_context(cafile=stack["GATEWAY_CA"])
     return urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
