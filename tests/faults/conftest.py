@@ -106,28 +106,36 @@ def held(request: pytest.FixtureRequest) -> Held:
     return write
 
 
-def table() -> list[str]:
-    lines = ["| | fault | requests | seen | held |", "|---|---|---|---|---|"]
-    return lines + [
-        f"| {r.fault} | {r.what} | {r.result} | {r.seen} | {'yes' if r.held else '**no**'} |"
-        for r in ROWS
-    ]
+HEAD = ["| | fault | requests | seen | held | seen at |", "|---|---|---|---|---|---|"]
+
+
+def line(row: Row, at: str) -> str:
+    held = "yes" if row.held else "**no**"
+    return f"| {' | '.join([row.fault, row.what, row.result, row.seen, held, at])} |"
+
+
+def merged(old: list[str], new: list[str]) -> list[str]:
+    """Return the lines of both, those of a fault that was made again by its new one, in order."""
+
+    def key(text: str) -> tuple[str, ...]:
+        return tuple(cell.strip() for cell in text.split("|")[1:3])
+
+    lines = {key(text): text for text in [*old, *new]}
+    return [lines[k] for k in sorted(lines, key=lambda k: int(k[0][1:] or 0))]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not ROWS:
         return
-    for line in table():
-        terminalreporter.write_line(line)
+    commit = subprocess.check_output(("git", "rev-parse", "--short", "HEAD"), text=True).strip()
+    at = f"{commit}, {datetime.date.today()}"
+    new = [line(row, at) for row in ROWS]
+    for text in HEAD + new:
+        terminalreporter.write_line(text)
     if FULL:
-        commit = subprocess.check_output(("git", "rev-parse", "--short", "HEAD"), text=True).strip()
         path = stack.ROOT / "docs/faults.md"
         kept = path.read_text() if path.exists() else ""
         by_hand = kept[kept.find("\n## ") :] if "\n## " in kept else ""
-        head = [
-            "# Faults, as last seen",
-            "",
-            f"Written by `make test-faults`, {datetime.date.today()}, at {commit}.",
-            "",
-        ]
-        path.write_text("\n".join([*head, *table(), ""]) + by_hand)
+        table = kept.removesuffix(by_hand).partition(HEAD[1])[2].strip().splitlines()
+        title = ["# Faults, as last seen", "", "Written by `make test-faults`.", ""]
+        path.write_text("\n".join([*title, *HEAD, *merged(table, new), ""]) + by_hand)
