@@ -143,6 +143,9 @@ bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gatew
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
+bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk)
+	$(BIN)/python tests/bench_monitoring.py
+
 bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)
 	$(BIN)/python tests/bench_slow.py
 
@@ -177,4 +180,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-slow dashboards docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help

@@ -1,0 +1,153 @@
+"""Measures what the monitoring costs: `make bench-monitoring`.
+
+What reading the access log takes from the gateway: the stack's Nginx in front of its replicas under
+full load, with the log's exporter and without, by turns; the exporter runs as in the stack. And what
+each container of the running stack needs while clients ask little, from its own figures. Writes
+docs/benchmarks/monitoring.md.
+"""
+
+import datetime
+import json
+import os
+import platform
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import bench_gateway
+from bench_api import ROOT, ROUNDS, SECONDS
+from bench_gateway import OURS, STACK, Bench, output
+
+DOCUMENT = ROOT / "docs" / "benchmarks" / "monitoring.md"
+CONNECTIONS = 32
+EXPORTER = "bench-log-exporter"
+
+
+def read_log(folder: Path) -> None:
+    """Start the exporter on a log as the running one was started: image, command and limits."""
+    record = json.loads(output("docker", "inspect", f"{STACK}-log-exporter-1"))[0]
+    host = record["HostConfig"]
+    bench_gateway.containers.append(EXPORTER)
+    output(
+        *("docker", "run", "--detach", f"--name={EXPORTER}", "--network=none", "--read-only"),
+        *(f"--cpu-shares={host['CpuShares']}", f"--cpus={host['NanoCpus'] / 1e9}"),
+        *(f"--memory={host['Memory']}", f"--user={record['Config']['User']}"),
+        *("--no-healthcheck", f"--volume={folder}:/var/log/gateway:ro"),
+        *(record["Config"]["Image"], *record["Config"]["Cmd"]),
+    )
+
+
+def lines_counted() -> int:
+    """Return how many requests the exporter has counted."""
+    read = (
+        "exec 3<>/dev/tcp/127.0.0.1/9100; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+    )
+    text = output("docker", "exec", EXPORTER, "bash", "-c", read)
+    counts = [line for line in text.splitlines() if line.startswith("gateway_requests_total{")]
+    return sum(int(line.rsplit(" ", 1)[1]) for line in counts)
+
+
+def measure(bench: Bench) -> list[str]:
+    """Return the table of the rounds."""
+    bench_gateway.prepare(OURS, bench)
+    rates: dict[str, list[float]] = {"without": [], "with": []}
+    behind = []
+    for number in range(ROUNDS):
+        for name in rates:
+            if name == "with":
+                read_log(bench_gateway.log_of(OURS, bench).parent)
+            load = bench_gateway.load_wrk(OURS, bench, CONNECTIONS, close=False)
+            if load.error:
+                raise RuntimeError(load.error)
+            rates[name].append(load.requests / load.seconds)
+            print(f"round {number + 1}, {name}: {rates[name][-1]:.0f}/s", flush=True)
+            if name == "with":
+                behind.append(100 * lines_counted() / load.requests)
+                output("docker", "rm", "--force", EXPORTER)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    pairs = [w / o for w, o in zip(rates["with"], rates["without"], strict=True)]
+    return [
+        f"| without the log's exporter | {medians['without']:.0f} |",
+        f"| with it | {medians['with']:.0f} |",
+        f"| ratio, median of {ROUNDS} rounds | {statistics.median(pairs):.3f} |",
+        f"| of the lines read at the end of the load | {statistics.median(behind):.0f} % |",
+    ]
+
+
+def ask_prometheus(query: str) -> dict[str, float]:
+    """Return container -> value of an instant query to the running stack's Prometheus."""
+    lines = output("bash", "-c", f"{STACK} env").splitlines()
+    address = dict(line.split("=", 1) for line in lines if "=" in line)["PROMETHEUS_URL"]
+    words = urllib.parse.urlencode({"query": query})
+    with urllib.request.urlopen(f"{address}/api/v1/query?{words}", timeout=30) as answer:
+        found = json.load(answer)["data"]["result"]
+    return {series["metric"]["container"]: float(series["value"][1]) for series in found}
+
+
+def costs() -> list[str]:
+    """Return the table of what each container takes."""
+    processor = ask_prometheus("rate(stack_container_cpu_seconds_total[5m])")
+    memory = ask_prometheus("max_over_time(stack_container_memory_bytes[5m])")
+    return [
+        f"| {name.removeprefix(f'{STACK}-')} | {memory[name] / 2**20:.0f} "
+        f"| {100 * processor.get(name, 0):.2f} |"
+        for name in sorted(memory)
+    ]
+
+
+def main() -> int:
+    """Measure and write the document."""
+    try:
+        image = output("docker", "inspect", "--format", "{{.Config.Image}}", f"{STACK}-nginx-1")
+        quiet = costs()
+    except (RuntimeError, OSError, KeyError) as error:
+        print(f"{error}. It looks at the running stack: make start-project", file=sys.stderr)
+        return 2
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.chmod(0o755)
+        (work / "tls").mkdir()
+        (work / "body.lua").write_text(
+            f"wrk.method = 'POST'\nwrk.body = [[{bench_gateway.BODY}]]\n"
+        )
+        bench_gateway.make_certificate(work, ["127.0.0.1"])
+        stack.callback(bench_gateway.stop)
+        try:
+            ports, pids = bench_gateway.start_replicas(work)
+            rows = measure(Bench(work, image, secrets.token_hex(16), ports, pids, None))
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"Stopped, nothing written: {error}", file=sys.stderr)
+            return 1
+    text = "\n".join(
+        [
+            "# What the monitoring costs",
+            "",
+            f"Written by `make bench-monitoring`, {datetime.date.today()}, on {os.cpu_count()} "
+            f"processors, {platform.system()} {platform.release().split('-')[0]}: "
+            f"{ROUNDS} rounds of {SECONDS} s, by turns, wrk with {CONNECTIONS} connections.",
+            "",
+            "| the gateway under full load, its access log | requests a second |",
+            "|---|---|",
+            *rows,
+            "",
+            "Each container of the running stack during the five minutes before, by its own figures:",
+            "",
+            "| container | most memory, MB | processor, % of one |",
+            "|---|---|---|",
+            *quiet,
+            "",
+        ]
+    )
+    DOCUMENT.write_text(text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
