@@ -1,9 +1,9 @@
 """Measures what the monitoring costs: `make bench-monitoring`.
 
 What reading the access log takes from the gateway: the stack's Nginx in front of its replicas under
-full load, with the log's exporter and without, by turns; the exporter runs as in the stack. And what
-each container of the running stack needs while clients ask little, from its own figures. Writes
-docs/benchmarks/monitoring.md.
+full load, with the log's exporter and without, by turns; the exporter runs as in the stack. And
+what each container of the running stack needs while clients ask little, from its own figures.
+Writes docs/benchmarks/monitoring.md.
 """
 
 import datetime
@@ -136,7 +136,7 @@ def main() -> int:
             "|---|---|",
             *rows,
             "",
-            "Each container of the running stack during the five minutes before, by its own figures:",
+            "Each container of the running stack in the five minutes before, by its own figures:",
             "",
             "| container | most memory, MB | processor, % of one |",
             "|---|---|---|",
