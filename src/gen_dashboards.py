@@ -69,15 +69,6 @@ def below(red: float, yellow: float | None = None) -> Limits:
     ]
 
 
-def zero_at_first(query: str, seen: str) -> str:
-    """Return `query`, and 0 where it has no series and `seen` has one with the same labels.
-
-    A counter of rare events has no series before the first event, and that is a true zero; but
-    only where its source reports at all, which `seen` tells.
-    """
-    return f"{query} or 0 * {seen}"
-
-
 def quantiles(histogram: str, *shares: float) -> list[Query]:
     """Return the queries for quantiles (0 to 1) of a histogram of the replicas, by service."""
     rates = f"sum by (service, le) (rate({histogram}_bucket[$__rate_interval]))"
@@ -341,7 +332,7 @@ def change_marks() -> d.AnnotationQuery:
         step="60s",
         use_value_for_time=True,
         title_format="{{what}}: {{result}}",
-        text_format="by {{who}}, release {{release}}",
+        text_format="release {{release}}",
         tag_keys="what,result",
     )
 
@@ -473,7 +464,6 @@ def overview() -> d.Dashboard:
         {
             "Value": "when",
             "what": "what",
-            "who": "who",
             "release": "release",
             "result": "result",
         },
@@ -524,21 +514,17 @@ def gateway() -> d.Dashboard:
         ),
         red=".* 5..",
     )
-    taken = "sum(rate(gateway_requests_total{wanted}[$__rate_interval]))"
-    refused = {
-        status: zero_at_first(
-            taken.format(wanted=f'{{status="{status}"}}'), taken.format(wanted="")
-        )
-        for status in ("401", "429")
-    }
     board.lines(
         "How many requests are refused?",
         "Above the red line (one a second) of 401: somebody guesses passwords, or a client has an"
         " old one; `client` in the access log (`make logs`) says who. Of 429: a client asks more"
         " than nginx_rate_limit allows; slow it down or raise the limit.",
         "reqps",
-        (refused["401"], "401: no password, or a wrong one"),
-        (refused["429"], "429: over the rate limit"),
+        (
+            "sum(rate(gateway_unauthorized_total[$__rate_interval]))",
+            "401: no password, or a wrong one",
+        ),
+        ("sum(rate(gateway_limited_total[$__rate_interval]))", "429: over the rate limit"),
         limits=above(1),
     )
 
@@ -557,13 +543,7 @@ def gateway() -> d.Dashboard:
         " Above the red line a replica fails now and then: the panel beside it and `make logs` say"
         " which one. A few during a deploy are no harm.",
         "reqps",
-        (
-            zero_at_first(
-                "sum by (service) (rate(gateway_retries_total[$__rate_interval]))",
-                'sum by (service) (rate(gateway_requests_total{service!=""}[$__rate_interval]))',
-            ),
-            "{{service}}",
-        ),
+        ("sum(rate(gateway_retries_total[$__rate_interval]))", "retries"),
         limits=above(0.1),
     )
     errors_by_service(board)

@@ -198,9 +198,10 @@ def test_a_run_that_is_killed_anywhere_converges_next_time(load: Load, held: Hel
         "F12",
         f"a run killed after each of {changes} changes and at 20 moments",
         None,
-        f"{len(moments) - len(wrong)} of {len(moments)} converged; meanwhile {result}",
+        # No promise: a run may end between two halves of a change.
+        f"{len(moments) - len(wrong)} of {len(moments)} converged; meanwhile {result} "
+        f"{dict(result.failures.most_common(3)) or ''}",
         converged=not wrong,
-        nothing_failed=not result.failures,
     )
 
 

@@ -74,9 +74,7 @@ def test_a_path_is_one_of_few_routes(host: Host, path: str, route: str) -> None:
     found = count(host, LINE % (WELL | {"path": path}))
     assert found["gateway_requests_total"] == {("v1-2", route, "v1", "200"): 1}
     assert found["gateway_response_bytes_total"] == {(route,): 300}
-    assert "gateway_unreadable_lines_total" not in found or not any(
-        found["gateway_unreadable_lines_total"].values()
-    )
+    assert found["gateway_unreadable_lines_total"] == {(): 0}
 
 
 def test_times_and_tries_are_counted(host: Host) -> None:
@@ -94,9 +92,36 @@ def test_times_and_tries_are_counted(host: Host) -> None:
         ("v1-2", "predict", "v1"): pytest.approx(1.014),
         ("", "predict", "v1"): pytest.approx(0.05),
     }
-    # The last try is the one that answered.
-    assert found["gateway_upstream_duration_seconds_sum"] == {("v1-2", "v1"): pytest.approx(0.009)}
-    assert found["gateway_retries_total"] == {("v1",): 2}
+    # Every try counts; what the gateway refused has none.
+    assert found["gateway_upstream_duration_seconds_sum"] == {("v1-2", "v1"): pytest.approx(1.011)}
+    assert found["gateway_upstream_duration_seconds_count"] == {("v1-2", "v1"): 2}
+    assert found["gateway_retries_total"] == {(): 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "counter"),
+    [
+        ("401", "/docs", "gateway_unauthorized_total"),
+        ("429", "/", "gateway_limited_total"),
+        ("503", "/predict", "gateway_failures_total"),
+        ("500", "/predict/batch", "gateway_failures_total"),
+        ("503", "/status/now.json", None),
+        ("404", "/predict", None),
+    ],
+)
+def test_what_went_wrong_is_counted_from_zero(
+    host: Host, status: str, path: str, counter: str | None
+) -> None:
+    found = count(host, LINE % (WELL | {"status": status, "path": path}))
+    counters = ("gateway_unauthorized_total", "gateway_limited_total", "gateway_failures_total")
+    assert {name: found[name][()] for name in counters} == {
+        name: int(name == counter) for name in counters
+    }
+
+
+def test_a_redirect_from_plain_http_is_no_prediction(host: Host) -> None:
+    found = count(host, LINE % (WELL | REFUSED | {"status": "308"}))
+    assert found["gateway_requests_total"] == {("", "other", "v1", "308"): 1}
 
 
 def test_what_is_no_line_of_ours_is_counted_as_such(host: Host) -> None:
@@ -114,7 +139,7 @@ def live(host: Host) -> Samples:
         f"curl --silent --show-error --max-time 10 http://{address}:9100/metrics"
     )
     found = parse(text)
-    assert not any(found.get("gateway_unreadable_lines_total", {}).values())
+    assert found["gateway_unreadable_lines_total"] == {(): 0}
     return found["gateway_requests_total"]
 
 

@@ -67,13 +67,13 @@ def samples() -> list[Sample]:
         *(
             sample(
                 *("stack_change_timestamp_seconds", now - ago),
-                **{"what": what, "who": who, "release": release, "result": result},
+                **{"what": what, "release": release, "result": result},
             )
-            for ago, what, who, release, result in (
-                (2.2 * 3600, "deploy", "ana", "20261125-0552", "done"),
-                (26 * 3600, "deploy", "ana", "20261124-0610", "failed"),
-                (3.1 * 86400, "upgrade", "root", "20261121-1904", "done"),
-                (8 * 86400, "start-project", "root", "20261116-0830", "done"),
+            for ago, what, release, result in (
+                (2.2 * 3600, "deploy", "20261125-0552", "done"),
+                (26 * 3600, "deploy", "20261124-0610", "failed"),
+                (3.1 * 86400, "upgrade", "20261121-1904", "done"),
+                (8 * 86400, "start-project", "20261116-0830", "done"),
             )
         ),
     ]

@@ -59,7 +59,7 @@ def test_a_healthy_stack_is_told_in_full(gateway: FakeGateway, visit: Visit) -> 
     expect(page.locator("#facts")).to_contain_text("71 %")
     expect(page.locator("#facts")).to_contain_text("271 days")
     expect(page.locator("#changes li")).to_have_count(4)
-    expect(page.locator("#changes li").first).to_contain_text("deploy · by ana · release")
+    expect(page.locator("#changes li").first).to_contain_text("deploy · release")
     expect(page.locator("#targets")).to_have_text("All 8 targets of Prometheus answer it.")
     expect(page.locator(".age:visible")).to_have_count(0)
 

@@ -317,23 +317,19 @@ def test_one_that_ended_and_one_that_is_ill_are_told_apart(
 
 
 def test_the_last_changes_are_told_once_each(tmp_path: Path, engine: FakeEngine, port: int) -> None:
-    def change(minute: int, who: str) -> str:
-        return json.dumps(
-            {
-                "time": f"2026-01-01T00:{minute:02}:00Z",
-                "what": "deploy",
-                "who": who,
-                "result": "done",
-            }
-        )
+    def change(minute: int, what: str) -> str:
+        time = f"2026-01-01T00:{minute:02}:00Z"
+        line = {"time": time, "what": what, "who": "ana", "result": "done", "seconds": 7}
+        return json.dumps(line)
 
-    lines = [change(0, "of long ago"), *(change(n, "a") for n in range(1, 20)), change(30, 'b"\\')]
-    (tmp_path / "history.jsonl").write_text("\n".join(lines) + "\n")
+    lines = [change(0, "of long ago"), *(change(n, "a") for n in range(1, 19)), change(30, 'b"\\')]
+    # The last line is cut off: a full disk, or a power cut.
+    (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"time": "2026-01-01T0']))
     Watch(tmp_path, engine, port).rounds(1)
     start = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     assert figures(tmp_path)["stack_change_timestamp_seconds"] == {
-        "deploy a  done": start + 19 * 60,
-        'deploy b"\\  done': start + 30 * 60,
+        "a  done": start + 18 * 60 + 7,
+        'b"\\  done': start + 30 * 60 + 7,
     }
 
 

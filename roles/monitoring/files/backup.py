@@ -12,6 +12,7 @@ what a restore replaces stays until the container is healthy with the new data.
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -43,19 +44,19 @@ def volumes(stack: str) -> dict[str, pathlib.Path]:
         for component, name in names.items()
         if name in here
     }
-    put_back(found)
+    put_back(stack, found)
     return found
 
 
 @contextmanager
-def stopped(stack: str, component: str) -> Iterator[None]:
-    """Stop the component's container if it runs; start it again whatever happens."""
+def stopped(stack: str, component: str) -> Iterator[bool]:
+    """Stop the component's container if it runs, and start it again; gives whether it ran."""
     name = f"{stack}-{component}-1"
     runs = name in run("docker", "ps", "--format", "{{.Names}}").split()
     if runs:
         run("docker", "stop", name)
     try:
-        yield
+        yield runs
     finally:
         if runs:
             run("docker", "start", name)
@@ -86,11 +87,17 @@ def save(stack: str, file: pathlib.Path) -> str:
         with tarfile.open(unfinished, mode="w:gz", compresslevel=1) as archive:
             for component, folder in found.items():
                 with stopped(stack, component):
-                    archive.add(folder, arcname=component)
+                    archive.add(folder, arcname=component, filter=plain)
+        check(unfinished)
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
     return f"saved {', '.join(found)}: {file} ({file.stat().st_size} bytes)"
+
+
+def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out what is neither a file nor a folder: a link could lead out of the volume."""
+    return member if member.isfile() or member.isdir() else None
 
 
 def check(file: pathlib.Path) -> tuple[set[str], int]:
@@ -100,13 +107,15 @@ def check(file: pathlib.Path) -> tuple[set[str], int]:
         with tarfile.open(file) as archive:
             for member in archive:
                 path = pathlib.PurePosixPath(member.name)
-                inside = not path.is_absolute() and ".." not in path.parts
+                inside = path.parts and not path.is_absolute() and ".." not in path.parts
                 if not (inside and (member.isfile() or member.isdir())):
                     sys.exit(f"{file} is none of our backups: it holds {member.name}. {UNCHANGED}")
                 components.add(path.parts[0])
                 total += member.size
     except (OSError, EOFError, tarfile.TarError) as error:
         sys.exit(f"{file} cannot be read ({error}): name one that make backup wrote. {UNCHANGED}")
+    if not components:
+        sys.exit(f"{file} is none of our backups: it is empty. {UNCHANGED}")
     if unknown := components - set(COMPONENTS):
         sys.exit(f"{file} is none of our backups: it holds {', '.join(unknown)}. {UNCHANGED}")
     return components, total
@@ -115,10 +124,10 @@ def check(file: pathlib.Path) -> tuple[set[str], int]:
 def swap(stack: str, component: str, folder: pathlib.Path, new: pathlib.Path) -> None:
     """Put the new data in the old one's place; if the container is not healthy so, take it back."""
     before, name = folder.with_name(BEFORE), f"{stack}-{component}-1"
-    with stopped(stack, component):
+    with stopped(stack, component) as runs:
         folder.rename(before)
         new.rename(folder)
-    if subprocess.run((stack, "await", "120", name), check=False).returncode != 0:
+    if runs and subprocess.run((stack, "await", "120", name), check=False).returncode != 0:
         with stopped(stack, component):
             folder.rename(new)
             before.rename(folder)
@@ -148,17 +157,22 @@ def restore(stack: str, file: pathlib.Path) -> str:
     return f"restored {', '.join(sorted(components))} from {file}"
 
 
-def put_back(found: dict[str, pathlib.Path]) -> None:
-    """Undo a restore that was cut off between its two renames."""
-    for folder in found.values():
+def put_back(stack: str, found: dict[str, pathlib.Path]) -> None:
+    """Undo a restore that was cut off before its data had proved good."""
+    for component, folder in found.items():
         before = folder.with_name(BEFORE)
-        if before.exists() and not folder.exists():
-            before.rename(folder)
-        shutil.rmtree(before, ignore_errors=True)
+        if before.exists():
+            with stopped(stack, component):
+                shutil.rmtree(folder, ignore_errors=True)
+                before.rename(folder)
+            print(f"a restore was cut off: what {component} had before it is back", flush=True)
         shutil.rmtree(folder.with_name(STAGING), ignore_errors=True)
 
 
 def main(words: list[str]) -> int:
+    # So that a container that is stopped is started again.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     match words:
         case ["save", stack, file]:
             print(save(stack, pathlib.Path(file)))

@@ -449,9 +449,9 @@
     const rows = changes.map(({ labels, value }) => {
       const result = String(labels.result ?? "");
       return {
-        state: /^(done|ok|success)/.test(result) ? "ok" : /fail|refus|abort|cut|interrupt/.test(result) ? "bad" : "unknown",
+        state: /^(done|restarted)/.test(result) ? "ok" : /^(failed|cut off)/.test(result) ? "bad" : "unknown",
         result: result || "unknown",
-        what: [labels.what ?? "change", labels.who ? `by ${labels.who}` : "", labels.release ? `release ${labels.release}` : ""]
+        what: [labels.what ?? "change", labels.release ? `release ${labels.release}` : ""]
           .filter(Boolean).join(" · "),
         at: value,
         when: `${span(feed.now() - value)} ago`,
