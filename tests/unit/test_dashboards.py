@@ -208,7 +208,7 @@ def test_dashboard_marks_each_change_at_its_time(file: Path, known_metrics: set[
     assert mark["expr"].endswith("_timestamp_seconds * 1000")
     assert mark["useValueForTime"] is True
     shown = mark["titleFormat"] + mark["textFormat"]
-    assert set(re.findall(r"{{(\w+)}}", shown)) == {"what", "who", "release", "result"}
+    assert set(re.findall(r"{{(\w+)}}", shown)) == {"what", "release", "result"}
 
 
 @every_dashboard
