@@ -561,7 +561,7 @@ error_at() {
   expect_error "$wanted"
 }
 holds 'an unknown path: 404 JSON' error_at 404 "$GATEWAY_URL/nothing"
-holds 'the root: 404 JSON' error_at 404 "$GATEWAY_URL/"
+holds 'the status page without a password: 401 JSON' error_at 401 "$GATEWAY_URL/"
 for path in /predict/ /predict/v2 /v1/predict /v2/predict /Predict //predict/.; do
   holds "$path is no second way in: 404" error_at 404 --path-as-is --config "$work/known" --header 'Content-Type: application/json' --data "$SENTENCE" "$GATEWAY_URL$path"
 done
@@ -674,7 +674,7 @@ counted() {
   api_answers "$PROMETHEUS_URL/api/v1/query?query=sum(api_predictions_total)" "float(a['data']['result'][0]['value'][1]) > 0"
 }
 holds 'Prometheus knows predictions of the replicas' near counted
-holds 'Prometheus knows connections of the gateway' near api_answers "$PROMETHEUS_URL/api/v1/query?query=nginx_up" \
+holds 'Prometheus knows connections of the gateway' near api_answers "$PROMETHEUS_URL/api/v1/query?query=max(nginx_up)" \
   "[s['value'][1] for s in a['data']['result']] == ['1']"
 
 # URL: its port answers at 127.0.0.1 and at no other address of the machine or of the gateway.

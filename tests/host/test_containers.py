@@ -256,7 +256,8 @@ def test_container_image_is_named_by_its_content(name: str, item: dict[str, Any]
     if name == GRAFANA:
         assert re.search(r":\d+\.\d+\.\d+$", image), "the official image, at an exact version"
     else:
-        assert re.fullmatch(rf"{STACK}-{name.rpartition('-')[0]}:[0-9a-f]{{12}}", image)
+        kind = "exporters" if name in EXPORTERS else name.rpartition("-")[0]
+        assert re.fullmatch(rf"{STACK}-{kind}:[0-9a-f]{{12}}", image)
 
 
 def test_container_holds_the_image_that_its_tag_names(host: Host, item: dict[str, Any]) -> None:
