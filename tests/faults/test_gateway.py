@@ -4,8 +4,9 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,14 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 RELOADS, RELOADS_S = 50, 60
 GATEWAY = f"{stack.NAME}-nginx-1"
+RELOAD = ("nginx", "-c", "/etc/gateway/current/nginx.conf", "-s", "reload")
 
 
 def test_reloads_lose_no_accepted_request(load: Load, held: Held) -> None:
     with load(clients=40, http2=20) as result:
         for _ in range(RELOADS):
             started = time.monotonic()
-            command = ("nginx", "-c", "/etc/gateway/current/nginx.conf", "-s", "reload")
-            stack.run("docker", "exec", GATEWAY, *command)
+            stack.run("docker", "exec", GATEWAY, *RELOAD)
             # The pace of the reloads is what the test is about.
             time.sleep(max(0, RELOADS_S / RELOADS - (time.monotonic() - started)))
     share = result.raced / result.asked
@@ -37,6 +38,41 @@ def test_reloads_lose_no_accepted_request(load: Load, held: Held) -> None:
         nothing_failed=not result.failures,
         few_raced=share <= 0.003,
         enough=result.asked >= 6000,
+    )
+
+
+def counted() -> int:
+    """Return how many requests the exporter of the access log has seen."""
+    url = f"http://{stack.SUBNET}.8:9100/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [line for line in lines if line.startswith("gateway_requests_total{")]
+    return sum(int(line.rpartition(" ")[2]) for line in found)
+
+
+def test_every_request_is_counted_over_rotations_and_reloads(load: Load, held: Held) -> None:
+    # What came before is written within a second, and read within another.
+    time.sleep(3)
+    before = counted()
+    with load() as result:
+        for _ in range(3):
+            # Requests between the events, and lines in the file.
+            time.sleep(2)
+            stack.run("logrotate", "--force", f"/etc/logrotate.d/{stack.NAME}")
+            time.sleep(2)
+            stack.run("docker", "exec", GATEWAY, *RELOAD)
+    # The log is written each second.
+    with suppress(AssertionError):
+        stack.until(lambda: counted() - before >= result.asked, 10, "all are counted")
+    seen = counted() - before
+    held(
+        "F19",
+        "three rotations of the log and three reloads",
+        None,
+        f"{result}; counted {seen}",
+        # One that raced was never read.
+        all_counted=result.asked - result.raced <= seen <= result.asked,
+        nothing_failed=not result.failures,
     )
 
 
