@@ -143,7 +143,7 @@ bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gatew
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
 	@tests/bench_start.sh
 
-bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk)
+bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk, h2load)
 	$(BIN)/python tests/bench_monitoring.py
 
 bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
@@ -103,6 +104,9 @@ def costs() -> list[str]:
 
 def main() -> int:
     """Measure and write the document."""
+    if lacking := [name for name in ("wrk", "h2load") if not shutil.which(name)]:
+        print(f"Missing: {lacking}. Debian: apt-get install wrk nghttp2-client", file=sys.stderr)
+        return 2
     try:
         image = output("docker", "inspect", "--format", "{{.Config.Image}}", f"{STACK}-nginx-1")
         quiet = costs()
