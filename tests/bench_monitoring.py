@@ -117,6 +117,7 @@ def main() -> int:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.chmod(0o755)
         (work / "tls").mkdir()
+        (work / "body.json").write_text(bench_gateway.BODY)
         (work / "body.lua").write_text(
             f"wrk.method = 'POST'\nwrk.body = [[{bench_gateway.BODY}]]\n"
         )
