@@ -131,6 +131,29 @@ def test_pages_ask_for_the_password(gateway: Gateway, path: str) -> None:
     assert gateway.ask(Message("GET", path, (gateway.authorization,))).status == 200
 
 
+@pytest.mark.parametrize(
+    "addition",
+    [
+        "?query=prometheus_build_info",
+        "?query=up&time=1",
+        "%3fquery=up",
+        "/../../query?query=up",
+        ";",
+    ],
+)
+def test_the_status_pages_questions_cannot_be_changed(gateway: Gateway, addition: str) -> None:
+    path = f"/status/now.json{addition}"
+    answer = gateway.ask(Message("GET", path, (gateway.authorization,)))
+    if answer.status == 404:
+        return
+    assert answer.status == 200
+    names = {series["metric"]["__name__"] for series in answer.document["data"]["result"]}
+    # Its own question, as if nothing had been added.
+    assert {"up", "api_model_info"} <= names
+    assert "prometheus_build_info" not in names
+    assert float(answer.document["data"]["result"][0]["value"][0]) > 1e9
+
+
 # ---- error answers ------------------------------------------------------------------------------
 
 
