@@ -92,6 +92,13 @@ def watched() -> Iterator[Alerts]:
         thread.join(timeout=15)
 
 
+def every_replica_is_scraped() -> bool:
+    with urllib.request.urlopen(f"{PROMETHEUS}/api/v1/targets?state=active", timeout=10) as answer:
+        targets = json.load(answer)["data"]["activeTargets"]
+    replicas = [t["health"] for t in targets if t["labels"]["job"] == "api"]
+    return replicas == ["up"] * len(stack.REPLICAS)
+
+
 def predict_all(gateway: Gateway, sentences: list[str]) -> None:
     """Have them judged in batches, two from an address, which is what its budget allows."""
     head = ("POST", "/predict/batch", (JSON, gateway.authorization))
@@ -126,9 +133,12 @@ def as_on_the_card(number: int) -> list[str]:
 def test_faults_raise_their_alerts_and_these_go_again(gateway: Gateway, held: Held) -> None:
     seconds: dict[str, tuple[float, float]] = {}
     with watched() as alerts:
+        # What is asked before the first scrape is no increase.
+        stack.until(every_replica_is_scraped, 60, "Prometheus asks every replica")
         # At once: texts of another kind, guesses, too many requests, a hung replica, two dead ones.
+        # What the two have counted since the last scrape ends with them, so more than 500 texts.
         drift = time.monotonic()
-        predict_all(gateway, ["qzxvw wrtplk"] * 640)
+        predict_all(gateway, ["qzxvw wrtplk"] * 24 * 64)
         burst = time.monotonic()
         wrong = (JSON, (b"Authorization", b"Basic " + b64encode(b"admin:a guess")))
         gateway.ask_all("h2", [Message("POST", "/predict", wrong, SENTENCE)] * 150)

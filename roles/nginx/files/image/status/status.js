@@ -447,11 +447,13 @@
     say(id("changes-say"), changes.length === 0 ? "No change is known." : "");
     id("changes-say").hidden = changes.length > 0;
     const rows = changes.map(({ labels, value }) => {
-      const result = String(labels.result ?? "");
+      // The watch's is "restarted NAME".
+      const said = String(labels.result ?? "");
+      const [result, whom] = said.startsWith("restarted ") ? ["restarted", said.slice(10)] : [said, ""];
       return {
         state: /^(done|restarted)/.test(result) ? "ok" : /^(failed|cut off)/.test(result) ? "bad" : "unknown",
         result: result || "unknown",
-        what: [labels.what ?? "change", labels.release ? `release ${labels.release}` : ""]
+        what: [labels.what ?? "change", whom, labels.release ? `release ${labels.release}` : ""]
           .filter(Boolean).join(" · "),
         at: value,
         when: `${span(feed.now() - value)} ago`,
