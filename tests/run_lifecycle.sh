@@ -12,7 +12,7 @@ WORK=$(mktemp -d)
 passed=0 failed=0
 
 play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
-plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" playbooks/plan.sh; }
+plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
@@ -246,6 +246,12 @@ check "a plan of the same says that nothing would change" grep -q '^Nothing: ' "
 plan -e nginx_rate_limit=20r/s -e api_memory=272M >"$WORK/plan"
 check "a plan of another limit names the directive" grep -q 'limits.conf: + limit_req_zone .*rate=20r/s' "$WORK/plan"
 check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
+mkdir "$WORK/planned"
+cp -r ansible.cfg inventory playbooks roles src model "$WORK/planned/"
+ln -s "$PWD/.venv" "$WORK/planned/.venv"
+for image in nginx/files/image monitoring/files/exporters monitoring/files/prometheus; do echo '# another' >>"$WORK/planned/roles/$image/Dockerfile"; done
+PLANNED="$WORK/planned" plan >"$WORK/plan" 2>"$WORK/log"
+check "a plan of other images names what is replaced, and builds none" test "$(grep -cE 'replaced.*(nginx-1|exporter-1|prometheus-1)' "$WORK/plan")" = 6
 check "a plan of what Nginx refuses fails and says so" plan_refused -e nginx_body_size=99999999999999999999m
 check "and plans changed nothing" test "$before" = "$(running)"
 
