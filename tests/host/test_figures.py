@@ -114,6 +114,8 @@ def test_what_went_wrong_is_counted_from_zero(
 ) -> None:
     found = count(host, LINE % (WELL | {"status": status, "path": path}))
     counters = ("gateway_unauthorized_total", "gateway_limited_total", "gateway_failures_total")
+    valid = path.startswith("/predict") and not status.startswith("4")
+    assert found["gateway_valid_requests_total"] == {(): int(valid)}
     assert {name: found[name][()] for name in counters} == {
         name: int(name == counter) for name in counters
     }

@@ -36,10 +36,13 @@ class Case(NamedTuple):
 def requests(good: str, bad: str = "0x1") -> Series:
     """Predictions as the access log counts them, good ones and failed ones: increase a minute."""
     name = 'gateway_requests_total{route="predict",service="v1",replica="%s",status="%s"}'
+    times = good.partition("x")[2]
+    both = f"{sum(float(part.partition('x')[0]) for part in (good, bad)):g}x{times}"
     return {
         name % ("v1-1", 200): f"0+{good}",
         name % ("", 503): f"0+{bad}",
         "gateway_failures_total": f"0+{bad}",
+        "gateway_valid_requests_total": f"0+{both}",
     }
 
 
