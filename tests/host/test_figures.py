@@ -106,6 +106,8 @@ def test_times_and_tries_are_counted(host: Host) -> None:
         ("503", "/predict", "gateway_failures_total"),
         ("500", "/predict/batch", "gateway_failures_total"),
         ("503", "/status/now.json", None),
+        ("501", "/predict", None),
+        ("505", "/predict", None),
         ("404", "/predict", None),
     ],
 )
@@ -114,7 +116,7 @@ def test_what_went_wrong_is_counted_from_zero(
 ) -> None:
     found = count(host, LINE % (WELL | {"status": status, "path": path}))
     counters = ("gateway_unauthorized_total", "gateway_limited_total", "gateway_failures_total")
-    valid = path.startswith("/predict") and not status.startswith("4")
+    valid = path.startswith("/predict") and status not in ("404", "501", "505")
     assert found["gateway_valid_requests_total"] == {(): int(valid)}
     assert {name: found[name][()] for name in counters} == {
         name: int(name == counter) for name in counters
