@@ -109,10 +109,12 @@ def predict_all(gateway: Gateway, sentences: list[str]) -> None:
 
 
 def golden() -> dict[str, list[str]]:
-    """Return the model card's sentences by what the model says of them."""
+    """Return the model card's sentences by what the model says of them, of usual words only."""
     found: dict[str, list[str]] = {}
     for answer in json.loads((stack.ROOT / "model/model.json").read_text())["golden"]:
-        found.setdefault(answer["prediction"], []).append(answer["sentence"])
+        sentence = answer["sentence"]
+        if sentence.isascii() and len(sentence.split()) >= 5:
+            found.setdefault(answer["prediction"], []).append(sentence)
     return found
 
 
