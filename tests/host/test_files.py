@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -228,6 +229,25 @@ def test_replicas_log_carries_the_gateways_request_id(host: Host, inspected: Ins
     assert served_by
     log = host.run("docker logs --tail 200 %s", inspected[f"api-{served_by[1]}"]["Id"])
     assert request_id(answer) in log.stdout + log.stderr
+
+
+def test_one_request_is_followed_through_gateway_and_replica(host: Host) -> None:
+    request = request_id(predict(host, "glad"))
+    deadline = time.monotonic() + 20
+    # The gateway writes its log each second.
+    while "access | " not in (said := host.run("%s logs --request %s", STACK, request).stdout):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    sources = [line.partition(" | ")[0] for line in said.splitlines()]
+    assert sources[0] == "access"
+    assert [name.startswith(f"{STACK}-api-v1-") for name in sources[1:]] == [True]
+    assert all(request in line for line in said.splitlines())
+
+
+def test_a_request_that_is_in_no_log_is_said_to_be(host: Host) -> None:
+    result = host.run("%s logs --request %s", STACK, "0" * 32)
+    assert result.rc == 1
+    assert "No line names the request" in result.stderr
 
 
 def test_access_log_is_not_for_everybody(host: Host) -> None:
