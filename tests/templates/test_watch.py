@@ -33,7 +33,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.restarted: list[str] = []
         self.filters: dict[str, list[str]] = {}
         self.away = False
-        self.usage: dict[str, Any] = {
+        self.usage: dict[str, Any] | None = {
             "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
             "memory_stats": {"usage": 100_000, "stats": {"inactive_file": 30_000}},
         }
@@ -290,6 +290,7 @@ def test_containers_are_told_to_prometheus(
 ) -> None:
     """Control groups of version 2 name what can be dropped in one way, of version 1 in another."""
     name = engine.add(1)
+    assert engine.usage
     engine.usage["memory_stats"]["stats"] = {cache: 30_000}
     Watch(tmp_path, engine, port).rounds(1)
     found = figures(tmp_path)
@@ -314,6 +315,17 @@ def test_one_that_ended_and_one_that_is_ill_are_told_apart(
     assert found["stack_container_running"] == {ended: 0, ill: 1}
     assert found["stack_container_healthy"] == {ended: 1, ill: 0}
     assert list(found["stack_container_memory_bytes"]) == [ill]
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"memory_stats": None}])
+def test_one_that_ends_while_it_is_looked_at_ends_nothing_else(
+    tmp_path: Path, engine: FakeEngine, port: int, usage: dict[str, Any] | None
+) -> None:
+    engine.add(1)
+    hung = engine.add(2)
+    engine.usage = usage
+    Watch(tmp_path, engine, port).rounds(5)
+    assert engine.restarted == [hung]
 
 
 def test_the_last_changes_are_told_once_each(tmp_path: Path, engine: FakeEngine, port: int) -> None:
