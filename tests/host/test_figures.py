@@ -156,7 +156,7 @@ def test_the_running_exporter_counts_what_is_asked(host: Host) -> None:
     deadline = time.monotonic() + 20
     while live(host).get(key, 0) - before.get(key, 0) < 3:
         assert time.monotonic() < deadline, "the requests are not counted"
-        # Until the log has been written.
+        # The gateway writes its log each second, and nothing tells when.
         time.sleep(0.2)
 
 

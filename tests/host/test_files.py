@@ -234,9 +234,9 @@ def test_replicas_log_carries_the_gateways_request_id(host: Host, inspected: Ins
 def test_one_request_is_followed_through_gateway_and_replica(host: Host) -> None:
     request = request_id(predict(host, "glad"))
     deadline = time.monotonic() + 20
-    # The gateway writes its log each second.
     while "access | " not in (said := host.run("%s logs --request %s", STACK, request).stdout):
         assert time.monotonic() < deadline, said
+        # The gateway writes its log each second, and nothing tells when.
         time.sleep(0.2)
     sources = [line.partition(" | ")[0] for line in said.splitlines()]
     assert sources[0] == "access"

@@ -124,7 +124,8 @@ def try_from(host: Host, neighbour: Neighbour, target: str, port: str) -> int:
 @pytest.fixture(scope="module")
 def neighbour(host: Host, root: None) -> Iterator[Neighbour]:
     namespace = f"{STACK}-t{uuid.uuid4().hex[:6]}"
-    ours, theirs = f"vt{uuid.uuid4().hex[:8]}", f"vt{uuid.uuid4().hex[:8]}"
+    # Named as the engine names its own, so that no run takes it for the machine's.
+    ours, theirs = f"veth{uuid.uuid4().hex[:8]}", f"veth{uuid.uuid4().hex[:8]}"
     if host.run("command -v ip").rc != 0:
         pytest.skip("no ip command on this machine")
     # Another run, or one that was killed, may hold some of them.

@@ -138,12 +138,12 @@ def matrix(found: Iterable[Sample]) -> Answer:
 
 
 def alert(
-    name: str, severity: str, summary: str, todo: str, state: str = "firing", **labels: str
+    name: str, severity: str, summary: str, advice: str, state: str = "firing", **labels: str
 ) -> dict[str, Any]:
     since = time.gmtime(time.time() - 840)
     return {
         "labels": {"alertname": name, "severity": severity, **labels},
-        "annotations": {"summary": summary, "description": todo},
+        "annotations": {"summary": summary, "description": advice},
         "state": state,
         "activeAt": time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", since),
         "value": "1e+00",

@@ -206,10 +206,10 @@ def test_alerts_come_with_what_to_do_the_worst_first(gateway: FakeGateway, visit
     )
     items = page.locator("#alerts-list li")
     expect(items).to_have_count(2)
-    for item, (name, severity, summary, todo) in zip(
+    for item, (name, severity, summary, advice) in zip(
         items.all(), (canned.BURN, canned.REPLICA_DOWN), strict=True
     ):
-        for words in (name, severity, summary, todo, "(14 min)"):
+        for words in (name, severity, summary, advice, "(14 min)"):
             expect(item).to_contain_text(words)
 
 

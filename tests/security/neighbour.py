@@ -96,7 +96,8 @@ def neighbour() -> Iterator[Neighbour]:
     link = IPv4Network(f"198.18.{16 * number}.0/30")
     pool = IPv4Network(f"198.19.{16 * number}.0/20")
     host, guest = (str(address) for address in link.hosts())
-    name, ours, theirs = f"sec{tag}", f"vh{tag}", f"vg{tag}"
+    # Named as the engine names its own, so that a run leaves its address out of the certificate.
+    name, ours, theirs = f"sec{tag}", f"vethh{tag}", f"vethg{tag}"
     _ip("netns", "add", name)
     try:
         _ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)

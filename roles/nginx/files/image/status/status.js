@@ -415,7 +415,7 @@
           state: severityState[severity] ?? "warn",
           severity: severity ?? "no severity",
           title: alert.annotations.summary ?? alertname ?? "Alert without a name",
-          todo: alert.annotations.description ?? "",
+          advice: alert.annotations.description ?? "",
           meta: [
             alert.annotations.summary ? alertname : "",
             alert.since ? `since ${hourMinute(alert.since)} (${span(feed.now() - alert.since)})` : "",
@@ -428,7 +428,7 @@
       "li",
       { "data-state": row.state },
       make("h3", {}, stateMark(row.state, row.severity), make("span", {}, row.title)),
-      row.todo ? make("p", { class: "todo" }, row.todo) : null,
+      row.advice ? make("p", { class: "advice" }, row.advice) : null,
       make("p", { class: "meta quiet" }, row.meta),
     )));
   }
