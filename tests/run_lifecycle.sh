@@ -273,6 +273,9 @@ part "users, passwords and maintenance" users_and_maintenance
 losing_nothing "the gateway's container is replaced" play site -e nginx_memory=192M
 check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-nginx-stand-in")$(nft list tables | grep stand-in)"
 
+check "a run right after that passes" play site -e nginx_memory=192M
+check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+
 part "refusals" refusals
 part "alerts, backup and restore" figures
 check "it predicts after all that" predicts
