@@ -168,8 +168,50 @@ until_passes() {
 oldest() { query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1 | grep -oE '^[0-9]+'; }
 healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
 
+# COMMAND...: what the stand-in for Grafana says that it was given is true of the command.
+grafana_found() {
+  with_env bash -c 'curl -sS --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
+}
+grafana_started() { docker inspect --format '{{.State.StartedAt}}' "$STACK-grafana-1"; }
+grafana_database() { cat "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-grafana")/grafana.db"; }
+
+# Grafana's container, of an image that stands in for Grafana's and comes as an archive.
+grafana() {
+  cat >"$WORK/Dockerfile" <<END
+FROM $(docker inspect --format '{{.Config.Image}}' "$STACK-api-v1-1")
+LABEL stack="" stack.base="" stack.component="" stack.model=""
+USER root
+RUN install -d -m 0777 -o 472 /var/lib/grafana
+COPY fake_grafana.py /
+USER 472
+ENTRYPOINT ["/venv/bin/python", "/fake_grafana.py"]
+END
+  docker build --quiet --tag "$STACK-fake-grafana:1" --file "$WORK/Dockerfile" tests >"$WORK/log" 2>&1
+  docker save --output "$WORK/grafana.tar" "$STACK-fake-grafana:1"
+  docker image rm "$STACK-fake-grafana:1" >/dev/null
+  local image=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1) before
+  refused "Grafana as a must, without its image, is refused" 'Save it elsewhere .docker save.' "${image[@]}" -e monitoring_grafana=true
+  check "Grafana comes from an archive" play site "${image[@]}" -e "monitoring_grafana_archive_path=$WORK/grafana.tar"
+  check "its copy is gone from the machine" test ! -e "/etc/$STACK/grafana-image.tar"
+  check "it knows data source, dashboards, home and password" grafana_found \
+    grep -q '"user": true, "source": "prometheus", .*"dashboards": \["gateway", "host", "model", "overview"\], "home": "overview", "writable": \[\]'
+  check "nobody gets in without the password" test "$(curl -sS -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
+  check "which the engine tells nobody" bash -c "! docker inspect $STACK-grafana-1 | grep -q '$(cat "/etc/$STACK/secrets/grafana-admin")'"
+  before=$(running)
+  check "a run after that passes" play site "${image[@]}"
+  check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
+  check "nothing was restarted" test "$before" = "$(running)"
+  before=$(grafana_started)
+  check "its files change" play site "${image[@]}" -e monitoring_prometheus_scrape_interval=14s
+  check "and it takes them" grafana_found grep -q '"interval": "14s"'
+  check "by a restart" test "$before" != "$(grafana_started)"
+  check "and back" play site "${image[@]}"
+}
+
 # Alerts reach whoever wants them; figures are saved, lost and brought back.
 figures() {
+  grafana
+
   .venv/bin/python -c '
 import http.server, sys
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -190,8 +232,8 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   check "and to nobody again" play site
   check "then nothing of Alertmanager is left but its silences" test -z "$(docker ps --all --quiet --filter "name=$STACK-alertmanager")$(ls -d "/etc/$STACK/alertmanager" 2>/dev/null)"
 
-  local before
-  before=$(oldest)
+  local before database
+  before=$(oldest) database=$(grafana_database)
   losing_nothing "the figures are saved" play backup -e "file=$WORK/figures.tar.gz"
   check "nothing of it stays on the machine's side" test ! -e "/etc/$STACK/figures.tar.gz"
   play backup -e "file=$WORK/figures.tar.gz"
@@ -202,12 +244,19 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   docker start "$STACK-prometheus-1" >/dev/null
   until_passes healthy
   check "its figures are lost" test "$(oldest || echo 9999999999)" -gt "$before"
+  docker exec "$STACK-grafana-1" rm /var/lib/grafana/grafana.db
+  docker restart "$STACK-grafana-1" >/dev/null
+  check "and so is what Grafana knew" test "$(grafana_database)" != "$database"
   head -c "$(($(stat --format %s "$WORK/figures.tar.gz") / 2))" "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
   play restore -e "file=$WORK/half.tar.gz"
   check "half a backup is refused, and the message says that nothing was changed" grep -q 'Nothing was changed' "$WORK/log"
   losing_nothing "the figures are brought back" play restore -e "file=$WORK/figures.tar.gz"
   until_passes healthy
   check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
+  check "and so is what Grafana knew" grafana_found grep -q "$database"
+  check "Grafana is not wanted any more" play site -e monitoring_grafana=false
+  check "and is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-grafana")"
+  docker image rm "$STACK-fake-grafana:1" >/dev/null
 }
 
 # NAME FUNCTION: a part that a short run (LIFECYCLE=short) leaves out.
@@ -277,7 +326,7 @@ check "a run right after that passes" play site -e nginx_memory=192M
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
 part "refusals" refusals
-part "alerts, backup and restore" figures
+part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
 
 # A base image that claims to hold a package of long ago.
