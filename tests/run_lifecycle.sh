@@ -246,6 +246,7 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   check "its figures are lost" test "$(oldest || echo 9999999999)" -gt "$before"
   docker exec "$STACK-grafana-1" rm /var/lib/grafana/grafana.db
   docker restart "$STACK-grafana-1" >/dev/null
+  until_passes docker exec "$STACK-grafana-1" test -s /var/lib/grafana/grafana.db
   check "and so is what Grafana knew" test "$(grafana_database)" != "$database"
   head -c "$(($(stat --format %s "$WORK/figures.tar.gz") / 2))" "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
   play restore -e "file=$WORK/half.tar.gz"

@@ -193,6 +193,10 @@ def test_five_releases_are_kept_and_what_runs(machine: Machine) -> None:
     machine.runs("v1:7", {"app-nginx-1": gateway})
     machine.write(images=[*machine.engine["images"], "nginx:new"])
     assert machine("record")[1].startswith("new: ")
+    # A run that is not over may still need what is here.
+    assert {"nginx:old", "v1:1"} <= set(machine.engine["images"])
+    code, said = machine("prune")
+    assert (code, set(said.split()) - {"removed"}) == (0, {"nginx:old", "v1:1", "v1:2"})
     assert len(machine.records()) == 5
     assert not {names[0], names[1]} & set(machine.records())
     wanted = {"v1:3", "v1:4", "v1:5", "v1:6", "v1:7", "v2:a", "nginx:new", "<none>:<none>"}
@@ -203,6 +207,7 @@ def test_an_image_that_cannot_go_stays(machine: Machine) -> None:
     machine.write(images=["other:1"], in_use=["other:1"])
     machine.runs("v1:a")
     assert machine("record")[0] == 0
+    assert machine("prune") == (0, "")
     assert "other:1" in machine.engine["images"]
 
 
