@@ -8,6 +8,7 @@ STACK=lifecycle
 readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000
 BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTTPS" -e "stack_http_port=$HTTP"
   -e "stack_prometheus_port=$PROMETHEUS" -e "stack_grafana_port=$GRAFANA")
+GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1)
 WORK=$(mktemp -d)
 passed=0 failed=0
 
@@ -184,28 +185,30 @@ USER root
 RUN install -d -m 0777 -o 472 /var/lib/grafana
 COPY fake_grafana.py /
 USER 472
+HEALTHCHECK NONE
 ENTRYPOINT ["/venv/bin/python", "/fake_grafana.py"]
 END
   docker build --quiet --tag "$STACK-fake-grafana:1" --file "$WORK/Dockerfile" tests >"$WORK/log" 2>&1
   docker save --output "$WORK/grafana.tar" "$STACK-fake-grafana:1"
   docker image rm "$STACK-fake-grafana:1" >/dev/null
-  local image=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1) before
-  refused "Grafana as a must, without its image, is refused" 'Save it elsewhere .docker save.' "${image[@]}" -e monitoring_grafana=true
-  check "Grafana comes from an archive" play site "${image[@]}" -e "monitoring_grafana_archive_path=$WORK/grafana.tar"
+  local before
+  refused "Grafana as a must, without its image, is refused" 'Save it elsewhere .docker save.' "${GRAFANA_IMAGE[@]}" -e monitoring_grafana=true
+  check "Grafana comes from an archive" play site "${GRAFANA_IMAGE[@]}" -e "monitoring_grafana_archive_path=$WORK/grafana.tar"
+  check "it is healthy by a check of its own" timeout 60 "$STACK" await 50 "$STACK-grafana-1"
   check "its copy is gone from the machine" test ! -e "/etc/$STACK/grafana-image.tar"
   check "it knows data source, dashboards, home and password" grafana_found \
     grep -q '"user": true, "source": "prometheus", .*"dashboards": \["gateway", "host", "model", "overview"\], "home": "overview", "writable": \[\]'
   check "nobody gets in without the password" test "$(curl -sS -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
   check "which the engine tells nobody" bash -c "! docker inspect $STACK-grafana-1 | grep -q '$(cat "/etc/$STACK/secrets/grafana-admin")'"
   before=$(running)
-  check "a run after that passes" play site "${image[@]}"
+  check "a run after that passes" play site "${GRAFANA_IMAGE[@]}"
   check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
   check "nothing was restarted" test "$before" = "$(running)"
   before=$(grafana_started)
-  check "its files change" play site "${image[@]}" -e monitoring_prometheus_scrape_interval=14s
+  check "its files change" play site "${GRAFANA_IMAGE[@]}" -e monitoring_prometheus_scrape_interval=14s
   check "and it takes them" grafana_found grep -q '"interval": "14s"'
   check "by a restart" test "$before" != "$(grafana_started)"
-  check "and back" play site "${image[@]}"
+  check "and back" play site "${GRAFANA_IMAGE[@]}"
 }
 
 # Alerts reach whoever wants them; figures are saved, lost and brought back.
@@ -223,13 +226,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/alerts" "${SUBNET%.0/24}.1" 2>/dev/null &
   receiver=$!
   touch "$WORK/alerts"
-  check "alerts go to a webhook" play site -e "monitoring_alert_webhook=http://${SUBNET%.0/24}.1:19098/a-token"
+  check "alerts go to a webhook" play site "${GRAFANA_IMAGE[@]}" -e "monitoring_alert_webhook=http://${SUBNET%.0/24}.1:19098/a-token"
   docker stop "$STACK-api-v2-1" >/dev/null
   check "an alert that fires arrives there" until_passes grep -q '"status":"firing".*NoReplica' "$WORK/alerts"
   docker start "$STACK-api-v2-1" >/dev/null
   kill "$receiver"
   check "the webhook's token is for root and Alertmanager" test "$(grep -rl a-token "/etc/$STACK" | xargs -r stat --format '%a %G')" = "640 UNKNOWN"
-  check "and to nobody again" play site
+  check "and to nobody again" play site "${GRAFANA_IMAGE[@]}"
   check "then nothing of Alertmanager is left but its silences" test -z "$(docker ps --all --quiet --filter "name=$STACK-alertmanager")$(ls -d "/etc/$STACK/alertmanager" 2>/dev/null)"
 
   local before database
@@ -254,7 +257,7 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   losing_nothing "the figures are brought back" play restore -e "file=$WORK/figures.tar.gz"
   until_passes healthy
   check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
-  check "and so is what Grafana knew" grafana_found grep -q "$database"
+  check "and so is what Grafana knew before" grafana_found grep -q "$database"
   check "Grafana is not wanted any more" play site -e monitoring_grafana=false
   check "and is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-grafana")"
   docker image rm "$STACK-fake-grafana:1" >/dev/null
