@@ -91,8 +91,17 @@ PYTHON
   result "$name" $counts "$code"
 }
 
+# The machines of another inventory, with its templates filled in, which testinfra does not do.
 hosts=()
-[ "$INVENTORY" = inventory/localhost.yml ] || hosts=(--hosts=ansible://all "--ansible-inventory=$INVENTORY")
+if [ "$INVENTORY" != inventory/localhost.yml ] && wanted host; then
+  address="ssh://{{ansible_user|default('$(id -un)')}}@{{ansible_host|default(inventory_hostname)}}:{{ansible_port|default(22)}}"
+  hosts=("--hosts=$("$bin/ansible" all -i "$INVENTORY" -m ansible.builtin.debug -a "msg=$address" | grep -oE 'ssh://[^"]+' | paste -sd,)")
+  # One connection for all: a test asks several times, and each handshake takes its time.
+  ssh="-o ControlMaster=auto -o ControlPersist=60s -o ControlPath=$work/%C"
+  [ "${ANSIBLE_HOST_KEY_CHECKING:-True}" != False ] || ssh+=' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'
+  hosts+=("--ssh-extra-args=$ssh")
+  [ -z "${ANSIBLE_PRIVATE_KEY_FILE:-}" ] || hosts+=("--ssh-identity-file=$ANSIBLE_PRIVATE_KEY_FILE")
+fi
 
 script_tier linters tests/lint.sh
 pytest_tier unit
