@@ -2,7 +2,7 @@
 """Answers on port 8000 as its one argument says; every health question gets a 200.
 
 slow: a prediction after 300 ms; 500, 502, 503: that status in JSON; reset, close: ends the
-connection instead of an answer; cut: half of one; garbage: bytes that are no HTTP; poison:
+connection instead of an answer; cut: half of one; garbage: bytes where a field should be; poison:
 predicts, and ends itself at a sentence that holds the word.
 """
 
@@ -57,7 +57,7 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(PREDICTION[:20])
             return False
         elif HOW == "garbage":
-            self.wfile.write(b"\x00\x01 no answer at all\r\n\r\n")
+            self.wfile.write(b"HTTP/1.1 200 x\r\n\x00\x01 no field at all\r\n\r\n")
             return False
         elif HOW == "poison" and b"poison" in body:
             os._exit(1)

@@ -137,10 +137,10 @@ def deploy(*arguments: str, **variables: Any) -> str:
 
 @contextmanager
 def up() -> Iterator[None]:
-    """Bring it up, with a small disk of its own for the log, and take it down whatever happens."""
+    """Bring it up, with a disk of its own for the log, and take it down whatever happens."""
     _down()
     LOGS.mkdir(parents=True, exist_ok=True)
-    run("mount", "-t", "tmpfs", "-o", "size=8m", "faults-log", str(LOGS))
+    run("mount", "-t", "tmpfs", "-o", "size=1g", "faults-log", str(LOGS))
     # On the base of the stack that runs here, if one does, every image comes from its builds.
     subprocess.run(("docker", "tag", "emotions-base:trixie", f"{NAME}-base:trixie"), check=False)
     try:

@@ -87,10 +87,11 @@ def project(folder: Path) -> Path:
 def test_a_reload_that_nginx_refuses_is_noticed_and_taken_back(
     load: Load, held: Held, tmp_path: Path
 ) -> None:
-    """The size of a shared zone: the test of the configuration passes, the reload does not."""
+    """The key of a shared zone: the test of the configuration passes, the reload does not."""
     copy = project(tmp_path)
     limits = copy / "roles/nginx/templates/nginx/limits.conf.j2"
-    text, changed = re.subn(r"zone=per_client:10m", "zone=per_client:12m", limits.read_text())
+    key = "limit_req_zone $binary_remote_addr zone=per_client:"
+    text, changed = re.subn(re.escape(key), key.replace("binary_", ""), limits.read_text())
     assert changed == 1
     limits.write_text(text)
     files, identities = stack.files(), stack.identities()
