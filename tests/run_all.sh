@@ -95,7 +95,10 @@ PYTHON
 hosts=()
 if [ "$INVENTORY" != inventory/localhost.yml ] && wanted host; then
   address="ssh://{{ansible_user|default('$(id -un)')}}@{{ansible_host|default(inventory_hostname)}}:{{ansible_port|default(22)}}"
-  hosts=("--hosts=$("$bin/ansible" all -i "$INVENTORY" -m ansible.builtin.debug -a "msg=$address" | grep -oE 'ssh://[^"]+' | paste -sd,)")
+  machines=$("$bin/ansible" all -i "$INVENTORY" -m ansible.builtin.debug -a "msg=$address" | grep -oE 'ssh://[^"]+' | paste -sd,)
+  # Without one testinfra would look at this machine.
+  [ -n "$machines" ] || { printf 'run_all.sh: Ansible finds no machine in %s\n' "$INVENTORY" >&2; exit 2; }
+  hosts=("--hosts=$machines")
   # One connection for all: a test asks several times, and each handshake takes its time.
   ssh="-o ControlMaster=auto -o ControlPersist=60s -o ControlPath=$work/%C"
   [ "${ANSIBLE_HOST_KEY_CHECKING:-True}" != False ] || ssh+=' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'

@@ -2,6 +2,8 @@
 
 import os
 import re
+import time
+from collections.abc import Callable
 
 from testinfra.host import Host
 
@@ -50,3 +52,12 @@ def request_id(answer: str) -> str:
     found = re.search(r"(?im)^x-request-id: ([0-9a-f]{32})", answer)
     assert found, answer
     return found[1]
+
+
+def until_logged(seen: Callable[[], bool], what: str) -> None:
+    """Wait for what follows from a line of the access log, at most 20 s."""
+    deadline = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < deadline, f"not in 20 s: {what}"
+        # The gateway writes its log once a second and tells nobody, so it is asked again.
+        time.sleep(0.2)

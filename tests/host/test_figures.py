@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 import urllib.parse
 import uuid
 
@@ -10,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from testinfra.host import Host
 
-from host.stack import OURS, STACK, predict
+from host.stack import OURS, STACK, predict, until_logged
 
 pytestmark = pytest.mark.host
 
@@ -152,12 +151,9 @@ def test_the_running_exporter_counts_what_is_asked(host: Host) -> None:
     for _ in range(3):
         predict(host, uuid.uuid4().hex, group="debug")
     key = ("v2-1", "predict", "v2", "200")
-    # The log is written each second, and read four times a second.
-    deadline = time.monotonic() + 20
-    while live(host).get(key, 0) - before.get(key, 0) < 3:
-        assert time.monotonic() < deadline, "the requests are not counted"
-        # The gateway writes its log each second, and nothing tells when.
-        time.sleep(0.2)
+    until_logged(
+        lambda: live(host).get(key, 0) - before.get(key, 0) >= 3, "three requests are counted"
+    )
 
 
 def ask_prometheus(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import STACK, predict, request_id
+from host.stack import STACK, predict, request_id, until_logged
 
 Inspected = dict[str, dict[str, Any]]
 ETC = f"/etc/{STACK}"
@@ -233,15 +232,15 @@ def test_replicas_log_carries_the_gateways_request_id(host: Host, inspected: Ins
 
 def test_one_request_is_followed_through_gateway_and_replica(host: Host) -> None:
     request = request_id(predict(host, "glad"))
-    deadline = time.monotonic() + 20
-    while "access | " not in (said := host.run("%s logs --request %s", STACK, request).stdout):
-        assert time.monotonic() < deadline, said
-        # The gateway writes its log each second, and nothing tells when.
-        time.sleep(0.2)
-    sources = [line.partition(" | ")[0] for line in said.splitlines()]
+
+    def lines() -> list[str]:
+        return str(host.run("%s logs --request %s", STACK, request).stdout).splitlines()
+
+    until_logged(lambda: any(line.startswith("access | ") for line in lines()), "its line")
+    sources = [line.partition(" | ")[0] for line in lines()]
     assert sources[0] == "access"
     assert [name.startswith(f"{STACK}-api-v1-") for name in sources[1:]] == [True]
-    assert all(request in line for line in said.splitlines())
+    assert all(request in line for line in lines())
 
 
 def test_a_request_that_is_in_no_log_is_said_to_be(host: Host) -> None:
