@@ -21,7 +21,7 @@ argument() { sed -nE "s/(^|.*[ '\"{,])$1[\"']?[=:] *[\"']?([^ '\",}]+).*/\2/p" <
 : "${STACK_BIND_ADDRESS:=$(argument stack_bind_address)}"
 export STACK_NAME=${STACK_NAME:-emotions} HTTP_PORT=${HTTP_PORT:-80} STACK_BIND_ADDRESS=${STACK_BIND_ADDRESS:-0.0.0.0}
 
-work=$(mktemp -d)
+work=$(mktemp -d /tmp/tests.XXXXXX) # a short name: the path of a socket in there has at most 104 bytes
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0 bad=()
 
@@ -98,12 +98,16 @@ if [ "$INVENTORY" != inventory/localhost.yml ] && wanted host; then
   machines=$("$bin/ansible" all -i "$INVENTORY" -m ansible.builtin.debug -a "msg=$address" | grep -oE 'ssh://[^"]+' | paste -sd,)
   # Without one testinfra would look at this machine.
   [ -n "$machines" ] || { printf 'run_all.sh: Ansible finds no machine in %s\n' "$INVENTORY" >&2; exit 2; }
-  hosts=("--hosts=$machines")
-  # One connection for all: a test asks several times, and each handshake takes its time.
-  ssh="-o ControlMaster=auto -o ControlPersist=60s -o ControlPath=$work/%C"
-  [ "${ANSIBLE_HOST_KEY_CHECKING:-True}" != False ] || ssh+=' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'
-  hosts+=("--ssh-extra-args=$ssh")
-  [ -z "${ANSIBLE_PRIVATE_KEY_FILE:-}" ] || hosts+=("--ssh-identity-file=$ANSIBLE_PRIVATE_KEY_FILE")
+  # One connection for all: a test asks several times, and each login takes its time. In a file, since
+  # testinfra takes --ssh-extra-args and hands them to nobody.
+  {
+    printf 'ControlPath %s/%%C\n' "$work"
+    [ "${ANSIBLE_HOST_KEY_CHECKING:-True}" != False ] || printf '%s\n' 'StrictHostKeyChecking no' 'UserKnownHostsFile /dev/null' 'LogLevel ERROR'
+    [ -z "${ANSIBLE_PRIVATE_KEY_FILE:-}" ] || printf 'IdentityFile "%s"\n' "$ANSIBLE_PRIVATE_KEY_FILE"
+    # The user's own and the system's, which ssh leaves out where a file is named.
+    printf '%s\n' 'Include ~/.ssh/config' 'Include /etc/ssh/ssh_config'
+  } >"$work/ssh_config"
+  hosts=("--hosts=$machines" "--ssh-config=$work/ssh_config")
 fi
 
 script_tier linters tests/lint.sh

@@ -329,7 +329,7 @@ def promtool(host: Host, tests: list[dict[str, Any]], interval: str) -> None:
     name = f"{STACK}-prometheus-1"
     image = host.check_output("docker inspect --format {{.Config.Image}} %s", name)
     command = (
-        "docker run --rm --interactive --network none --read-only --tmpfs /tmp "
+        "docker run --rm --label stack= --interactive --network none --read-only --tmpfs /tmp "
         f"--volume /etc/{STACK}/prometheus:/etc/stack:ro --entrypoint promtool {image} "
         "test rules /dev/stdin"
     )

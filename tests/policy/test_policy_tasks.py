@@ -32,6 +32,8 @@ SECRET = re.compile(r"password|passwd|secret(?!s_dir)|salt|key_path", re.IGNOREC
 
 WAITS = re.compile(r"\bpause:|\bwait_for:\s*timeout|(^|[;&|\s])sleep\s+[\d$]", re.MULTILINE)
 
+RUNS = re.compile(r"^.*\bdocker['\", ]+run\b.*$", re.MULTILINE)
+
 each_role = pytest.mark.parametrize("role", ROLES)
 each_main = pytest.mark.parametrize("path", MAINS, ids=relative)
 each_other = pytest.mark.parametrize("path", OTHERS, ids=relative)
@@ -298,6 +300,14 @@ def test_container_has_its_labels(arguments: Task) -> None:
     labels = arguments.get("labels", {})
     assert labels.get("stack") == "{{ stack_name }}"
     assert labels.get("stack.component")
+
+
+def test_container_of_a_moment_does_not_pass_for_one_of_the_stack() -> None:
+    # Its image has the stack's label, by which status, watch and alerts find what runs.
+    files = [path for path in (ROOT / "roles").rglob("*.yml") if path.is_file()]
+    runs = [line for path in files for line in RUNS.findall(path.read_text(encoding="utf-8"))]
+    assert len(runs) >= 5
+    assert [line for line in runs if not re.search(r"--label['\" ,]+stack=['\" ]", line)] == []
 
 
 @each_container
