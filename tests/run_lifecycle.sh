@@ -313,6 +313,7 @@ before=$(file_serial)
 check "one that ends soon is renewed without a run" bash -c "RENEW_DAYS=400 $STACK-certificate | grep -q ^reloaded"
 check "it is another one" test "$before" != "$(file_serial)"
 check "and the gateway serves it" test "$(file_serial)" = "$(served_serial)"
+check "a client whose clock is 50 minutes behind takes it" openssl verify -CAfile "/etc/$STACK/ca.crt" -attime $(($(date +%s) - 3000)) "/etc/$STACK/tls/server.crt"
 check "a run after that passes" play site
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
