@@ -21,7 +21,9 @@ argument() { sed -nE "s/(^|.*[ '\"{,])$1[\"']?[=:] *[\"']?([^ '\",}]+).*/\2/p" <
 : "${STACK_BIND_ADDRESS:=$(argument stack_bind_address)}"
 export STACK_NAME=${STACK_NAME:-emotions} HTTP_PORT=${HTTP_PORT:-80} STACK_BIND_ADDRESS=${STACK_BIND_ADDRESS:-0.0.0.0}
 
-work=$(mktemp -d /tmp/tests.XXXXXX) # a short name: the path of a socket in there has at most 104 bytes
+# Not in TMPDIR: ssh keeps the socket of its shared connection in there, and refuses where the name of one gets
+# longer than the kernel takes; macOS' TMPDIR alone is most of that.
+work=$(mktemp -d /tmp/tests.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0 bad=()
 

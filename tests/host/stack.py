@@ -55,9 +55,11 @@ def request_id(answer: str) -> str:
 
 
 def until_logged(seen: Callable[[], bool], what: str) -> None:
-    """Wait for what follows from a line of the access log, at most 20 s."""
+    """Look until it is seen, what follows from a line of the access log: at most 20 s.
+
+    The gateway writes its log once a second. Each look is a command on the machine, which takes its
+    time, so none is added between two.
+    """
     deadline = time.monotonic() + 20
     while not seen():
         assert time.monotonic() < deadline, f"not in 20 s: {what}"
-        # The gateway writes its log once a second and tells nobody, so it is asked again.
-        time.sleep(0.2)

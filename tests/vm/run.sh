@@ -72,8 +72,6 @@ step() {
 # Both halves as last seen; each writes its own table. What stands below them was written by hand.
 report() {
   local by_hand name
-  exec 9>"$CACHE/report.lock"
-  flock 9
   by_hand=$(sed -n '/^## What/,$p' "$REPORT" 2>/dev/null)
   {
     printf '# A real machine, as last seen\n\n'
@@ -85,7 +83,6 @@ report() {
     [ -z "$by_hand" ] || printf '\n%s\n' "$by_hand"
   } >"$work/report"
   cp "$work/report" "$REPORT"
-  exec 9>&-
 }
 
 begin() { # TITLE
