@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import socket
 import socketserver
 import threading
 import time
@@ -219,6 +220,17 @@ def test_one_that_answered_and_hangs_soon_after_its_start_is_restarted(
             second.__exit__(None, None, None)
 
     Watch(tmp_path, engine, port).rounds(5, hangs)
+    assert engine.restarted == [young]
+
+
+def test_one_that_hangs_before_anybody_saw_it_answer_is_restarted(
+    tmp_path: Path, engine: FakeEngine, port: int
+) -> None:
+    """It listens, so it has started: its two minutes are not waited for."""
+    engine.add(1)
+    young = engine.add(2, age_s=1)
+    with socket.create_server(("127.0.9.2", port)):
+        Watch(tmp_path, engine, port).rounds(4)
     assert engine.restarted == [young]
 
 
