@@ -4,6 +4,7 @@ import json
 import math
 import time
 import urllib.parse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,24 @@ def queries() -> list[Any]:
     return found
 
 
-def ask(host: Host, prometheus_url: str, expression: str, at: float | None = None) -> list[float]:
-    """The values of an instant query, now or at a Unix time, without those that are no number."""
-    for name, value in GRAFANA_VARIABLES.items():
-        expression = expression.replace(name, value)
+def ask(host: Host, url: str, expressions: Iterable[str], at: float | None = None) -> list[Any]:
+    """The answers to instant queries, now or at a Unix time: all by one command on the machine."""
     moment = {} if at is None else {"time": at}
-    query = urllib.parse.urlencode({"query": expression, **moment})
-    answer = host.check_output(
-        "curl --silent --show-error --max-time 10 %s", f"{prometheus_url}/api/v1/query?{query}"
-    )
-    body = json.loads(answer)
-    assert body["status"] == "success", body
-    values = [float(series["value"][1]) for series in body["data"]["result"]]
-    return [value for value in values if not math.isnan(value)]
+    asked = []
+    for expression in expressions:
+        for name, value in GRAFANA_VARIABLES.items():
+            expression = expression.replace(name, value)
+        query = urllib.parse.urlencode({"query": expression, **moment})
+        asked.append(f"{url}/api/v1/query?{query}")
+    command = f"curl --silent --show-error --max-time 10 --write-out '\\n'{' %s' * len(asked)}"
+    return [json.loads(line) for line in host.check_output(command, *asked).splitlines()]
+
+
+def values(answer: Any) -> list[float]:
+    """The values of an answer's series, without those that are no number."""
+    assert answer["status"] == "success", answer
+    found = [float(series["value"][1]) for series in answer["data"]["result"]]
+    return [value for value in found if not math.isnan(value)]
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +70,30 @@ def prometheus_url(environment: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def seen_at(host: Host, prometheus_url: str) -> float:
-    """Ask both services, well under the rate limit, until Prometheus has seen both at work.
+def answers(host: Host, prometheus_url: str) -> dict[str, Any]:
+    """What each query is answered once Prometheus has seen both services at work, by expression.
 
-    Returns:
-        That moment, a Unix time of the machine's. The panels are asked for it: on a slow machine
-        their hundreds of queries take longer than a rate looks back.
+    Asked well under the rate limit, and of one moment: a rate looks back a minute.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while any(len(ask(host, prometheus_url, figure)) < least for figure, least in SEEN.items()):
+
+    def seen() -> bool:
+        found = ask(host, prometheus_url, SEEN)
+        return all(len(values(a)) >= least for a, least in zip(found, SEEN.values(), strict=True))
+
+    while not seen():
         assert time.monotonic() < deadline, "Prometheus saw no requests at the replicas"
         for group in ("", "debug"):
             assert "prediction value" in predict(host, "wonderful", group)
         # Prometheus asks every 15 s; a second between two rounds also keeps within the rate limit.
         time.sleep(1)
-    return ask(host, prometheus_url, "vector(time())")[0]
+    (now,) = ask(host, prometheus_url, ["vector(time())"])
+    expressions = [parameter.values[0] for parameter in queries()]
+    found = ask(host, prometheus_url, expressions, values(now)[0])
+    return dict(zip(expressions, found, strict=True))
 
 
 @pytest.mark.parametrize("expression", queries())
-def test_query_of_a_panel_returns_data(
-    host: Host, expression: str, prometheus_url: str, seen_at: float
-) -> None:
-    found = ask(host, prometheus_url, expression, seen_at)
+def test_query_of_a_panel_returns_data(answers: dict[str, Any], expression: str) -> None:
+    found = values(answers[expression])
     assert found or any(part in expression for part in MAY_BE_MISSING), expression
