@@ -340,14 +340,14 @@ renews_by_the_timer() {
   guest 'sudo bash -ec "
     uptime() { cut -d. -f1 /proc/uptime; }
     systemctl stop systemd-timesyncd
-    trap \"systemctl start systemd-timesyncd\" EXIT
-    before=\$(openssl x509 -noout -serial -in /etc/emotions/tls/server.crt)
     boot=\$((\$(date +%s) - \$(uptime)))
+    set_back() { date --set=@\$((boot + \$(uptime))) >/dev/null; systemctl start systemd-timesyncd; }
+    trap set_back EXIT
+    before=\$(openssl x509 -noout -serial -in /etc/emotions/tls/server.crt)
     date --set=@\$((boot + \$(uptime) + 340 * 86400)) >/dev/null
     systemctl start emotions-certificate.service
     after=\$(openssl x509 -noout -serial -in /etc/emotions/tls/server.crt)
     emotions status --brief
-    date --set=@\$((boot + \$(uptime))) >/dev/null
     journalctl -u emotions-certificate -n 3 --no-pager
     [ \"\$before\" != \"\$after\" ]"'
 }
