@@ -192,6 +192,8 @@ END
   docker save --output "$WORK/grafana.tar" "$STACK-fake-grafana:1"
   docker image rm "$STACK-fake-grafana:1" >/dev/null
   local before
+  # What other parts set is taken back, else the refused run does it before it gets to Grafana.
+  check "the stack is as by default" play site
   refused "Grafana as a must, without its image, is refused" 'Save it elsewhere .docker save.' "${GRAFANA_IMAGE[@]}" -e monitoring_grafana=true
   check "Grafana comes from an archive" play site "${GRAFANA_IMAGE[@]}" -e "monitoring_grafana_archive_path=$WORK/grafana.tar"
   check "it is healthy by a check of its own" timeout 60 "$STACK" await 50 "$STACK-grafana-1"
