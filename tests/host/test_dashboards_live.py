@@ -34,14 +34,17 @@ SEEN = {
 }
 
 
-def queries() -> list[Any]:
-    found = []
-    for file in FILES:
-        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
-            for target in panel.get("targets", []):
-                name = f"{file.stem}: {panel['title']} {target['refId']}"
-                found.append(pytest.param(target["expr"], id=name))
-    return found
+def queries() -> dict[str, str]:
+    """Return the expression of each query, by dashboard, panel and letter."""
+    return {
+        f"{file.stem}: {panel['title']} {target['refId']}": target["expr"]
+        for file in FILES
+        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]
+        for target in panel.get("targets", [])
+    }
+
+
+QUERIES = queries()
 
 
 def ask(host: Host, url: str, expressions: Iterable[str], at: float | None = None) -> list[Any]:
@@ -71,7 +74,7 @@ def prometheus_url(environment: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def answers(host: Host, prometheus_url: str) -> dict[str, Any]:
-    """What each query is answered once Prometheus has seen both services at work, by expression.
+    """What each query is answered once Prometheus has seen both services at work.
 
     Asked well under the rate limit, and of one moment: a rate looks back a minute.
     """
@@ -88,12 +91,11 @@ def answers(host: Host, prometheus_url: str) -> dict[str, Any]:
         # Prometheus asks every 15 s; a second between two rounds also keeps within the rate limit.
         time.sleep(1)
     (now,) = ask(host, prometheus_url, ["vector(time())"])
-    expressions = [parameter.values[0] for parameter in queries()]
-    found = ask(host, prometheus_url, expressions, values(now)[0])
-    return dict(zip(expressions, found, strict=True))
+    found = ask(host, prometheus_url, QUERIES.values(), values(now)[0])
+    return dict(zip(QUERIES, found, strict=True))
 
 
-@pytest.mark.parametrize("expression", queries())
-def test_query_of_a_panel_returns_data(answers: dict[str, Any], expression: str) -> None:
-    found = values(answers[expression])
+@pytest.mark.parametrize("query", QUERIES)
+def test_query_of_a_panel_returns_data(answers: dict[str, Any], query: str) -> None:
+    found, expression = values(answers[query]), QUERIES[query]
     assert found or any(part in expression for part in MAY_BE_MISSING), expression

@@ -322,6 +322,50 @@ FIGURES: dict[str, tuple[Series, str, float]] = {
 }
 
 
+def trial(case: Case, series: Series, alert: str, firing: int) -> dict[str, Any]:
+    expression = f'(count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0) or vector(0)'
+    return {
+        "interval": case.interval,
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expression,
+                "eval_time": case.at,
+                "exp_samples": [{"labels": "{}", "value": firing}],
+            }
+        ],
+    }
+
+
+def listed(series: Series | list[Series]) -> list[Series]:
+    return series if isinstance(series, list) else [series]
+
+
+def trials() -> dict[str, dict[str, Any]]:
+    """Return the content of promtool's file for each alert and each recorded figure."""
+    found: dict[str, dict[str, Any]] = {}
+    for alert, case in CASES.items():
+        tests = [trial(case, series, alert, firing=1) for series in listed(case.fires)]
+        tests += [trial(case, series, alert, firing=0) for series in listed(case.quiet)]
+        # As Prometheus does; hours of each minute only, for the time that this takes.
+        interval = "15s" if case.interval == "15s" else "1m"
+        found[alert] = {"evaluation_interval": interval, "tests": tests}
+    for name, (series, labels, value) in FIGURES.items():
+        test = {
+            "interval": "1m",
+            "input_series": [{"series": s, "values": values} for s, values in series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f"abs({name}{labels} - {value}) < bool 1e-6",
+                    "eval_time": "60m",
+                    "exp_samples": [{"labels": labels, "value": 1}],
+                }
+            ],
+        }
+        found[name] = {"evaluation_interval": "1m", "tests": [test]}
+    return found
+
+
 @pytest.fixture(scope="module")
 def verdicts(host: Host, root: None) -> dict[str, str]:
     """What promtool says of each trial, by the name of its alert or figure.
@@ -351,25 +395,6 @@ def verdicts(host: Host, root: None) -> dict[str, str]:
     return {part.split(".json")[0].strip(): part for part in parts}
 
 
-def trial(case: Case, series: Series, alert: str, firing: int) -> dict[str, Any]:
-    expression = f'(count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0) or vector(0)'
-    return {
-        "interval": case.interval,
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "promql_expr_test": [
-            {
-                "expr": expression,
-                "eval_time": case.at,
-                "exp_samples": [{"labels": "{}", "value": firing}],
-            }
-        ],
-    }
-
-
-def listed(series: Series | list[Series]) -> list[Series]:
-    return series if isinstance(series, list) else [series]
-
-
 def rules(name: str) -> set[str]:
     """Return the names of the alerts, or of the recorded figures, of the rule files."""
     groups = [g for f in FOLDER.glob("*.yml") for g in yaml.safe_load(f.read_text())["groups"]]
@@ -378,31 +403,6 @@ def rules(name: str) -> set[str]:
 
 def test_every_alert_has_its_trials() -> None:
     assert rules("alert") == set(CASES)
-
-
-def trials() -> dict[str, dict[str, Any]]:
-    """Return the content of promtool's file for each alert and each recorded figure."""
-    found: dict[str, dict[str, Any]] = {}
-    for alert, case in CASES.items():
-        tests = [trial(case, series, alert, firing=1) for series in listed(case.fires)]
-        tests += [trial(case, series, alert, firing=0) for series in listed(case.quiet)]
-        # As Prometheus does; hours of each minute only, for the time that this takes.
-        interval = "15s" if case.interval == "15s" else "1m"
-        found[alert] = {"evaluation_interval": interval, "tests": tests}
-    for name, (series, labels, value) in FIGURES.items():
-        test = {
-            "interval": "1m",
-            "input_series": [{"series": s, "values": values} for s, values in series.items()],
-            "promql_expr_test": [
-                {
-                    "expr": f"abs({name}{labels} - {value}) < bool 1e-6",
-                    "eval_time": "60m",
-                    "exp_samples": [{"labels": labels, "value": 1}],
-                }
-            ],
-        }
-        found[name] = {"evaluation_interval": "1m", "tests": [test]}
-    return found
 
 
 @pytest.mark.parametrize("alert", CASES)
