@@ -223,10 +223,11 @@ contract() { # COMMAND...
 # Without the trials of the rules, which are Prometheus' own arithmetic: the machine has no part in them, and an
 # emulated one takes twelve minutes for them.
 host_tests() {
-  knowing env INVENTORY=inventory/vm.yml PYTEST_ADDOPTS=--ignore=tests/host/test_rules.py tests/run_all.sh host >"$work/host" 2>&1
+  knowing env INVENTORY=inventory/vm.yml PYTEST_ADDOPTS=--ignore=tests/host/test_rules.py tests/run_all.sh host >"$CACHE/$half.host.log" 2>&1
   local code=$?
-  tail -n 30 "$work/host"
-  note=$(tail -n 1 "$work/host")
+  # More than the end of it is needed where one cause fails many: the file stays.
+  tail -n 30 "$CACHE/$half.host.log"
+  note=$(tail -n 1 "$CACHE/$half.host.log")
   return "$code"
 }
 
