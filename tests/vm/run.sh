@@ -220,8 +220,8 @@ contract() { # COMMAND...
   return "$code"
 }
 
-# Without the trials of the rules, which are Prometheus' own arithmetic: the machine has no part in them, and an
-# emulated one takes twelve minutes for them.
+# Without the trials of the rules, which are Prometheus' own arithmetic: the machine has no part in them, and they are
+# half a minute of a processor's work outside emulation.
 host_tests() {
   knowing env INVENTORY=inventory/vm.yml PYTEST_ADDOPTS=--ignore=tests/host/test_rules.py tests/run_all.sh host >"$CACHE/$half.host.log" 2>&1
   local code=$?
@@ -266,6 +266,7 @@ readonly OPEN='
 import asyncio, sys
 
 async def is_open(address):
+    # Silence is a firewall; a slow guest answers later than a second.
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(*address.split(":")), 15)
     except OSError:
@@ -292,6 +293,7 @@ scanned() {
     ip -n neighbour addr add 198.51.100.2/24 dev inside; ip -n neighbour link set inside up
     ip -n neighbour route add 172.28.10.0/24 via 198.51.100.1
     python3 -m http.server 8765 --bind 198.51.100.1 >/dev/null 2>&1 & stray=\$!
+    # Until the stray server listens, a second of a slow guest at a time.
     for _ in {1..30}; do ! (: </dev/tcp/198.51.100.1/8765) 2>/dev/null || break; sleep 1; done
     found=\$(ip netns exec neighbour python3 -c \"\$OPEN\" \
       198.51.100.1:{22,25,53,80,111,443,2375,2376,3000,5355,8000,8080,8081,8443,8765,9090,9093,9100} \
