@@ -104,6 +104,9 @@ backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path
 restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
 	$(PLAYBOOK) playbooks/restore.yml -e file=$(abspath $(FILE))
 
+forget-future: $(VENV)/controller ## After a clock that was ahead: Prometheus forgets what is from the future
+	$(PLAYBOOK) playbooks/forget_future.yml
+
 teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
 	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
 	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
@@ -180,4 +183,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help

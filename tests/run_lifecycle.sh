@@ -169,6 +169,29 @@ until_passes() {
 oldest() { query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1 | grep -oE '^[0-9]+'; }
 healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
 
+# DAYS: a figure `seen` of so many days from now, in a block of its own.
+figure_of() {
+  local at=$(($(date +%s) + $1 * 86400))
+  printf '# TYPE seen gauge\nseen %s %s\n# EOF\n' "$1" "$at" | docker exec -i "$STACK-prometheus-1" bash -c \
+    'cat >/prometheus/seen && promtool tsdb create-blocks-from openmetrics /prometheus/seen /prometheus && rm /prometheus/seen'
+}
+
+# Prometheus refuses what is older than its newest figure.
+clock_was_ahead() {
+  figure_of -2 >"$WORK/log"
+  figure_of 10 >>"$WORK/log"
+  play forget_future
+  check "figures that are taken are not forgotten" grep -q 'Nothing was changed' "$WORK/log"
+  docker restart "$STACK-prometheus-1" >/dev/null
+  until_passes healthy
+  play verify
+  check "after a clock that was ahead no figure is taken, and the message says what to do" grep -q 'make forget-future' "$WORK/log"
+  losing_nothing "the future is forgotten" play forget_future
+  check "figures are taken again" play verify
+  check "those of the past are there" bash -c 'grep -q "\"-2\"" <<<"$1"' _ "$(query 'last_over_time(seen[5d])')"
+  check "and none from the future" test -z "$(query 'last_over_time(seen[1d] offset -11d)' | grep '"10"')"
+}
+
 # COMMAND...: what the stand-in for Grafana says that it was given is true of the command.
 grafana_found() {
   with_env bash -c 'curl -sS --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
@@ -260,6 +283,7 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   until_passes healthy
   check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
   check "and so is what Grafana knew before" grafana_found grep -q "$database"
+  clock_was_ahead
   check "Grafana is not wanted any more" play site -e monitoring_grafana=false
   check "and is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-grafana")"
   docker image rm "$STACK-fake-grafana:1" >/dev/null

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Save the monitoring's data, or bring saved data back.
+"""Save the monitoring's data, bring saved data back, or take away what is from the future.
 
 Usage: backup.py save STACK FILE       what the volumes hold goes to FILE (.tar.gz)
        backup.py restore STACK FILE    the volumes hold what FILE says
+       backup.py forget-future STACK   Prometheus keeps its past blocks, and takes figures again
 
 A container is stopped for as long as its volume is copied: a copy of files that are being written
 may be of no use. Nothing is lost when something goes wrong: a file appears when it is whole, and
@@ -10,12 +11,14 @@ what a restore replaces stays until the container is healthy with the new data.
 """
 
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -131,7 +134,7 @@ def swap(stack: str, component: str, folder: pathlib.Path, new: pathlib.Path) ->
         with stopped(stack, component):
             folder.rename(new)
             before.rename(folder)
-        sys.exit(f"{name} is not healthy with the backup's data; what it had before is back.")
+        sys.exit(f"{name} is not healthy with these data; what it had before is back.")
     shutil.rmtree(before)
 
 
@@ -157,6 +160,33 @@ def restore(stack: str, file: pathlib.Path) -> str:
     return f"restored {', '.join(sorted(components))} from {file}"
 
 
+def forget_future(stack: str) -> str:
+    """Keep Prometheus' blocks that end before now.
+
+    Its memory (the WAL and what is mapped from it) goes whole: nothing takes single figures out of
+    that. It is written into a block when it is three hours long, so it holds no more of the past.
+    """
+    folder = volumes(stack).get("prometheus")
+    if folder is None:
+        sys.exit(f"The stack {stack} runs no Prometheus. {UNCHANGED}")
+    now = time.time() * 1000
+    staging = folder.with_name(STAGING)
+    new, like = staging / "prometheus", folder.stat()
+    try:
+        staging.mkdir(mode=0o700)
+        new.mkdir(mode=like.st_mode)
+        os.chown(new, like.st_uid, like.st_gid)
+        # A block is never written to again, so a link is as good as a copy.
+        for meta in folder.glob("*/meta.json"):
+            if json.loads(meta.read_text())["maxTime"] <= now:
+                run("cp", "--archive", "--link", str(meta.parent), str(new))
+        kept = len(list(new.iterdir()))
+        swap(stack, "prometheus", folder, new)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return f"prometheus takes figures again and kept {kept} blocks of the past"
+
+
 def put_back(stack: str, found: dict[str, pathlib.Path]) -> None:
     """Undo a restore that was cut off before its data had proved good."""
     for component, folder in found.items():
@@ -178,6 +208,8 @@ def main(words: list[str]) -> int:
             print(save(stack, pathlib.Path(file)))
         case ["restore", stack, file]:
             print(restore(stack, pathlib.Path(file)))
+        case ["forget-future", stack]:
+            print(forget_future(stack))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
