@@ -107,7 +107,7 @@ case $1 in
   ps) echo "$names" ;;
   start) shift; for n in "$@"; do touch "$STATE/$n"; done ;;
   stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
-  exec) [ "${CHECK:-${HEALTH:-healthy}}" = healthy ] ;;
+  exec) sleep "${CHECK_TAKES:-0}"; [ "${CHECK:-${HEALTH:-healthy}}" = healthy ] ;;
   inspect)
     separator='['
     shift
@@ -118,7 +118,7 @@ case $1 in
       printf '"StartedAt": "", "FinishedAt": "", '
       printf '"Health": {"Status": "%s"}}, ' "${HEALTH:-healthy}"
       printf '"Config": {"Image": "i", "Labels": {"stack.component": "%s"}, ' "${component[$n]}"
-      printf '"Healthcheck": {"Test": ["CMD", "check", "%s"]}}}' "$n"
+      printf '"Healthcheck": {"Timeout": %s, "Test": ["CMD", "check", "%s"]}}}' "${TIMEOUT:-0}" "$n"
       separator=,
     done
     echo ']'
@@ -187,6 +187,17 @@ def test_a_replica_that_stays_ill_ends_the_start_before_the_gateway(
     assert code == 1
     assert "not healthy after 1 s: app-api-v1-1, app-api-v1-2" in output
     assert calls(machine, "start") == ["start app-api-v1-1 app-api-v1-2"]
+
+
+def test_a_check_may_take_as_long_as_its_image_says(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    command = machine[0]
+    command.write_text(command.read_text().replace("CHECK_SECONDS = 30", "CHECK_SECONDS = 0.1"))
+    (machine[1] / "app-nginx-1").touch()
+    words, slow = ("await", "0", "app-nginx-1"), {"HEALTH": "starting", "CHECK_TAKES": "1"}
+    assert call(machine, *words, CHECK="healthy", **slow, TIMEOUT=f"{20 * 10**9}") == (0, "")
+    assert "not healthy" in call(machine, *words, CHECK="healthy", **slow)[1]
 
 
 def test_what_the_engine_has_not_asked_yet_is_asked(
