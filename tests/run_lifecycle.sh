@@ -173,13 +173,13 @@ healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHE
 figure_of() {
   local at=$(($(date +%s) + $1 * 86400))
   printf '# TYPE seen gauge\nseen %s %s\n# EOF\n' "$1" "$at" | docker exec -i "$STACK-prometheus-1" bash -c \
-    'cat >/prometheus/seen && promtool tsdb create-blocks-from openmetrics /prometheus/seen /prometheus && rm /prometheus/seen'
+    'cat >/prometheus/seen && TMPDIR=/prometheus promtool tsdb create-blocks-from openmetrics /prometheus/seen /prometheus && rm /prometheus/seen' >"$WORK/log" 2>&1
 }
 
 # Prometheus refuses what is older than its newest figure.
 clock_was_ahead() {
-  figure_of -2 >"$WORK/log"
-  figure_of 10 >>"$WORK/log"
+  check "Prometheus gets a figure of the past" figure_of -2
+  check "and one of the future" figure_of 10
   play forget_future
   check "figures that are taken are not forgotten" grep -q 'Nothing was changed' "$WORK/log"
   docker restart "$STACK-prometheus-1" >/dev/null
