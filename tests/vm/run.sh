@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
     --keep) keep=--keep ;;
     --only) only=${2:?run.sh: --only wants a pattern of names of steps} && shift ;;
     vagrant | ssh) half=$1 ;;
-    *) sed -n '2,15p' "$0" >&2 && exit 2 ;;
+    *) sed -n '2,14p' "$0" >&2 && exit 2 ;;
   esac
   shift
 done
