@@ -200,6 +200,19 @@ def test_a_check_may_take_as_long_as_its_image_says(
     assert "not healthy" in call(machine, *words, CHECK="healthy", **slow)[1]
 
 
+def test_half_of_a_wait_is_left_to_the_start_up(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    command = machine[0]
+    command.write_text(command.read_text().replace("time.sleep(", "print("))
+    (machine[1] / "app-nginx-1").touch()
+    slow = {"HEALTH": "starting", "CHECK": "ill", "CHECK_TAKES": "0.3"}
+    *pauses, last = call(machine, "await", "1", "app-nginx-1", **slow)[1].splitlines()
+    assert "not healthy" in last
+    assert pauses
+    assert all(float(pause) >= 0.3 for pause in pauses)
+
+
 def test_what_the_engine_has_not_asked_yet_is_asked(
     machine: tuple[Path, Path, dict[str, str]],
 ) -> None:
