@@ -289,6 +289,19 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   docker image rm "$STACK-fake-grafana:1" >/dev/null
 }
 
+upgrades() {
+  local before
+  # A base image that claims to hold a package of long ago.
+  printf 'FROM %s\nRUN sed -i "/^Package: ca-certificates$/,/^$/s/^Version: .*/Version: 0/" /var/lib/dpkg/status\n' "$STACK-base:trixie" |
+    docker build --quiet --tag "$STACK-base:trixie" - >/dev/null
+  check "the base image claims an old package" claims_an_old_package
+  losing_nothing "an upgrade builds and replaces everything" play upgrade
+  check "nothing claims an old package any more" bash -c "! docker run --rm $STACK-base:trixie dpkg-query --show ca-certificates | grep -q '\s0$'"
+  before=$(running)
+  check "an upgrade with nothing newer passes" play upgrade
+  check "and replaces nothing" test "$before" = "$(running)"
+}
+
 # NAME FUNCTION: a part that a short run (LIFECYCLE=short) leaves out.
 part() {
   if [[ ${LIFECYCLE:-} == short ]]; then
@@ -360,15 +373,7 @@ part "refusals" refusals
 part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
 
-# A base image that claims to hold a package of long ago.
-printf 'FROM %s\nRUN sed -i "/^Package: ca-certificates$/,/^$/s/^Version: .*/Version: 0/" /var/lib/dpkg/status\n' "$STACK-base:trixie" |
-  docker build --quiet --tag "$STACK-base:trixie" - >/dev/null
-check "the base image claims an old package" claims_an_old_package
-losing_nothing "an upgrade builds and replaces everything" play upgrade
-check "nothing claims an old package any more" bash -c "! docker run --rm $STACK-base:trixie dpkg-query --show ca-certificates | grep -q '\s0$'"
-before=$(running)
-check "an upgrade with nothing newer passes" play upgrade
-check "and replaces nothing" test "$before" = "$(running)"
+part "upgrades" upgrades
 
 first=$(oldest)
 check "it stops" play stop
