@@ -664,8 +664,17 @@ api_answers() {
 }
 prometheus_ready() { "${CURL[@]}" --fail --output /dev/null "$PROMETHEUS_URL/-/ready"; }
 holds 'Prometheus is ready' near prometheus_ready
-holds "Prometheus has $TARGETS targets, all of them up" near api_answers "$PROMETHEUS_URL/api/v1/targets?state=active" \
-  "[t['health'] for t in a['data']['activeTargets']] == ['up'] * $TARGETS"
+# A target that did not answer in time on a busy machine is not down: all are up at one of four looks, a scrape apart.
+targets_are_up() {
+  local look=(api_answers "$PROMETHEUS_URL/api/v1/targets?state=active" "[t['health'] for t in a['data']['activeTargets']] == ['up'] * $TARGETS")
+  for _ in 1 2 3; do
+    ! ("${look[@]}") >/dev/null 2>&1 || return 0
+    # The next scrape.
+    sleep 15
+  done
+  "${look[@]}"
+}
+holds "Prometheus has $TARGETS targets, all of them up" near targets_are_up
 holds 'Prometheus scrapes each of the four replicas by itself' near api_answers "$PROMETHEUS_URL/api/v1/query?query=up%7Bjob%3D%22api%22%7D" \
   "sorted(s['metric']['replica'] for s in a['data']['result']) == ['v1-1', 'v1-2', 'v1-3', 'v2-1']"
 holds 'Prometheus scrapes every 15 seconds, every job' near api_answers "$PROMETHEUS_URL/api/v1/status/config" \
