@@ -6,6 +6,8 @@ import json
 import urllib.parse
 import uuid
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,18 +34,30 @@ WELL = {
 REFUSED = {"replica": "", "upstream": "", "tried": "", "tries": ""}
 
 
-def count(host: Host, *lines: str) -> dict[str, Samples]:
-    """Have the running exporter's own program read the lines; return metric -> labels -> value."""
-    text = "".join(f"{line}\n" for line in lines)
-    # It does not end by itself where nothing comes; an emulated machine is slow.
-    command = (
-        f"docker exec --interactive {STACK}-log-exporter-1 timeout 300 mtail --one_shot "
-        "--one_shot_format=prometheus --emit_prog_label=false --logtostderr "
-        "--progs=/etc/stack/gateway.mtail --logs=-"
-    )
-    # Packed, since the kernel bounds a command line.
-    packed = base64.b64encode(gzip.compress(text.encode())).decode()
-    return parse(host.check_output(f"echo {packed} | base64 --decode | gunzip | {command}"))
+Count = Callable[..., dict[str, Samples]]
+
+
+@pytest.fixture
+def count(host: Host, inspected: dict[str, Any]) -> Count:
+    """Have the exporter's own program read lines; return metric -> labels -> value.
+
+    In a container of the running one's image: its share of a processor is for the figures.
+    """
+
+    def read(*lines: str) -> dict[str, Samples]:
+        text = "".join(f"{line}\n" for line in lines)
+        # It does not end by itself where nothing comes; an emulated machine is slow.
+        command = (
+            "docker run --rm --label stack= --interactive --network none --read-only "
+            f"--entrypoint timeout {inspected['log-exporter-1']['Image']} 300 mtail --one_shot "
+            "--one_shot_format=prometheus --emit_prog_label=false --logtostderr "
+            "--progs=/etc/stack/gateway.mtail --logs=-"
+        )
+        # Packed, since the kernel bounds a command line.
+        packed = base64.b64encode(gzip.compress(text.encode())).decode()
+        return parse(host.check_output(f"echo {packed} | base64 --decode | gunzip | {command}"))
+
+    return read
 
 
 def parse(text: str) -> dict[str, Samples]:
@@ -72,14 +86,13 @@ ROUTES = {
 }
 
 
-def test_a_path_is_one_of_few_routes(host: Host) -> None:
-    # Once for all, since it starts slowly in its container's share of a processor.
+def test_a_path_is_one_of_few_routes(count: Count) -> None:
     # The replica tells the lines apart.
     lines = [
         LINE % (WELL | {"path": path, "replica": f"path-{number}"})
         for number, path in enumerate(ROUTES)
     ]
-    found = count(host, *lines)
+    found = count(*lines)
     assert found["gateway_requests_total"] == {
         (f"path-{number}", route, "v1", "200"): 1 for number, route in enumerate(ROUTES.values())
     }
@@ -89,13 +102,13 @@ def test_a_path_is_one_of_few_routes(host: Host) -> None:
     assert found["gateway_unreadable_lines_total"] == {(): 0}
 
 
-def test_times_and_tries_are_counted(host: Host) -> None:
+def test_times_and_tries_are_counted(count: Count) -> None:
     three = {
         "upstream": "172.28.10.21:8000, 172.28.10.23:8000, 172.28.10.22:8000",
         **{"tried": "502, 504, 200", "tries": "0.001, 1.001, 0.006", "seconds": "1.010"},
     }
     refused = REFUSED | {"status": "401", "seconds": "0.050"}
-    found = count(host, LINE % WELL, LINE % (WELL | three), LINE % (WELL | refused))
+    found = count(LINE % WELL, LINE % (WELL | three), LINE % (WELL | refused))
     assert found["gateway_requests_total"] == {
         ("v1-2", "predict", "v1", "200"): 2,
         ("", "predict", "v1", "401"): 1,
@@ -125,27 +138,27 @@ COUNTED = [
 ]
 
 
-def test_what_went_wrong_is_counted_from_zero(host: Host) -> None:
+def test_what_went_wrong_is_counted_from_zero(count: Count) -> None:
     # Each is there twice as often as the one before: a sum tells which of them it is made of.
     lines = [
         LINE % (WELL | {"status": status, "path": path})
         for power, (status, path, _) in enumerate(COUNTED)
         for _ in range(2**power)
     ]
-    found, none = count(host, *lines), count(host, LINE % (WELL | {"path": "/docs"}))
+    found, none = count(*lines), count(LINE % (WELL | {"path": "/docs"}))
     for counter in (VALID, FAILED, "gateway_unauthorized_total", "gateway_limited_total"):
         times = sum(2**power for power, case in enumerate(COUNTED) if counter in case[2])
         assert found[counter] == {(): times}, counter
         assert none[counter] == {(): 0}, counter
 
 
-def test_a_redirect_from_plain_http_is_no_prediction(host: Host) -> None:
-    found = count(host, LINE % (WELL | REFUSED | {"status": "308"}))
+def test_a_redirect_from_plain_http_is_no_prediction(count: Count) -> None:
+    found = count(LINE % (WELL | REFUSED | {"status": "308"}))
     assert found["gateway_requests_total"] == {("", "other", "v1", "308"): 1}
 
 
-def test_what_is_no_line_of_ours_is_counted_as_such(host: Host) -> None:
-    found = count(host, "something else", LINE % WELL, "{}")
+def test_what_is_no_line_of_ours_is_counted_as_such(count: Count) -> None:
+    found = count("something else", LINE % WELL, "{}")
     assert found["gateway_unreadable_lines_total"] == {(): 2}
     assert sum(found["gateway_requests_total"].values()) == 1
 
