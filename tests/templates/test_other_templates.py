@@ -139,6 +139,15 @@ def test_scrape_timeout_never_exceeds_the_interval(interval: str, timeout: str) 
     assert (general["scrape_interval"], general["scrape_timeout"]) == (interval, timeout)
 
 
+@pytest.mark.parametrize(("interval", "seconds"), [("15s", 15), ("1m", 60), ("500ms", 0.5)])
+def test_verify_waits_for_a_scrape_of_any_interval(interval: str, seconds: float) -> None:
+    looks = render.resolve(
+        "monitoring", "__monitoring_looks", monitoring_prometheus_scrape_interval=interval
+    )
+    # Three seconds lie between two; one target's answer may take ten.
+    assert seconds + 10 <= 3 * int(looks) <= seconds + 16
+
+
 def test_prometheus_watches_gateway_and_itself() -> None:
     config = prometheus()
     assert job(config, "gateway")[0]["targets"] == ["172.28.10.5:9100"]
