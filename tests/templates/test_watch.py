@@ -32,6 +32,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(path), EngineHandler)
         self.containers: dict[str, dict[str, Any]] = {}
         self.restarted: list[str] = []
+        self.looked_at: list[str] = []
         self.filters: dict[str, list[str]] = {}
         self.away = False
         self.usage: dict[str, Any] | None = {
@@ -45,6 +46,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.containers[name] = {
             "Id": name,
             "Names": ["/" + name],
+            "Status": f"Up {in_words(age_s)} (healthy)",
             "NetworkSettings": {"Networks": {network: {"IPAddress": f"127.0.9.{number}"}}},
             "Labels": {"stack.component": "api"},
             "State": {
@@ -56,6 +58,15 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
             "RestartCount": 3,
         }
         return name
+
+
+def in_words(age_s: float) -> str:
+    """Say an age as the engine's list does."""
+    if age_s < 1:
+        return "Less than a second"
+    if age_s < 60:
+        return f"{age_s:.0f} seconds"
+    return "About a minute" if age_s < 120 else f"{age_s / 60:.0f} minutes"
 
 
 class EngineHandler(http.server.BaseHTTPRequestHandler):
@@ -81,7 +92,9 @@ class EngineHandler(http.server.BaseHTTPRequestHandler):
             assert parse_qs(url.query) == {"stream": ["false"], "one-shot": ["true"]}
             self.answer(200, self.server.usage)
         else:
-            self.answer(200, self.server.containers[url.path.split("/")[2]])
+            name = url.path.split("/")[2]
+            self.server.looked_at.append(name)
+            self.answer(200, self.server.containers[name])
 
     def do_POST(self) -> None:
         name = urlsplit(self.path).path.split("/")[2]
@@ -259,6 +272,18 @@ def test_while_a_run_changes_the_stack_nothing_is_restarted(
     lock.write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
     watch.rounds(3)
     assert len(engine.restarted) == 1
+
+
+@pytest.mark.parametrize(("age_s", "looks"), [(3600, 1), (119, 5), (59, 5), (0, 5)])
+def test_only_of_a_young_one_the_start_is_asked_for_again(
+    tmp_path: Path, engine: FakeEngine, port: int, age_s: float, looks: int
+) -> None:
+    name = engine.add(2, age_s)
+    watch = Watch(tmp_path, engine, port)
+    with answering(2, port):
+        watch.rounds(5)
+    # The first round writes the figures, too.
+    assert engine.looked_at.count(name) == looks + 1
 
 
 def test_a_candidate_is_nobodys_replica(tmp_path: Path, engine: FakeEngine, port: int) -> None:
