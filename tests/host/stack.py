@@ -12,6 +12,9 @@ REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
 EXPORTERS = ("nginx-exporter-1", "log-exporter-1", "host-exporter-1", "tls-exporter-1")
 OURS = (*REPLICAS, "nginx-1", *EXPORTERS, "prometheus-1")
 GRAFANA = "grafana-1"
+# A container for one command, of an image of the stack's: without the label that would make it one
+# of the stack's own, and without the limits of those: some may take little of a processor.
+SCRATCH = "docker run --rm --label stack= --interactive --network none --read-only"
 
 
 class Secret(str):

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import EXPORTERS, GRAFANA, OURS, REPLICAS, STACK
+from host.stack import EXPORTERS, GRAFANA, OURS, REPLICAS, SCRATCH, STACK
 
 Inspected = dict[str, dict[str, Any]]
+# By container, what the kernel says of each process.
+Processes = dict[str, list[dict[str, str]]]
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = {
     "api": "src/api/Dockerfile",
@@ -64,7 +66,7 @@ def outputs(said: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def processes(host: Host, inspected: Inspected) -> dict[str, list[dict[str, str]]]:
+def processes(host: Host, inspected: Inspected) -> Processes:
     """What the kernel says of each process in each container."""
     # A health check may have ended meanwhile: then its file is not there.
     script = (
@@ -101,10 +103,9 @@ def steps(host: Host, inspected: Inspected) -> dict[str, list[str]]:
 def packages(host: Host, inspected: Inspected) -> dict[str, dict[str, str]]:
     """The version of each package in each image of ours."""
     images = sorted({item["Image"] for name, item in inspected.items() if name != GRAFANA})
-    # Not inside the running ones: some may take little of a processor.
     script = (
-        "for image; do docker run --rm --label stack= --network none --entrypoint cat $image "
-        "/usr/share/stack/packages.txt; echo =; done"
+        f"for image; do {SCRATCH} --entrypoint cat $image /usr/share/stack/packages.txt; "
+        "echo =; done"
     )
     lines = [
         o.splitlines()
@@ -179,9 +180,7 @@ def test_container_user_is_not_root(item: dict[str, Any]) -> None:
     assert re.fullmatch(r"[1-9]\d*(:[1-9]\d*|:0)?", item["Config"]["User"])
 
 
-def test_processes_run_without_root_and_capabilities(
-    name: str, processes: dict[str, list[dict[str, str]]]
-) -> None:
+def test_processes_run_without_root_and_capabilities(name: str, processes: Processes) -> None:
     """CIS 5.3, 5.22, 5.23 and 5.25: processes that `docker exec` started included."""
     for status in processes[name]:
         assert "0" not in status["Uid"].split(), status["Name"]
@@ -192,7 +191,7 @@ def test_processes_run_without_root_and_capabilities(
 
 
 def test_processes_are_filtered_by_seccomp(
-    name: str, processes: dict[str, list[dict[str, str]]], confinement: str
+    name: str, processes: Processes, confinement: str
 ) -> None:
     """CIS 5.21."""
     # 2: a filter. The engine says by itself that it could not (a kernel without).
@@ -214,7 +213,7 @@ def test_containers_are_confined_where_the_machine_can(
         assert item[field] not in ("", "unconfined"), name
 
 
-def test_no_container_runs_sshd(name: str, processes: dict[str, list[dict[str, str]]]) -> None:
+def test_no_container_runs_sshd(name: str, processes: Processes) -> None:
     """CIS 5.6."""
     assert not [status["Name"] for status in processes[name] if "ssh" in status["Name"]]
 

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from testinfra.host import Host
 
-from host.stack import OURS, STACK, predict, until_logged
+from host.stack import OURS, SCRATCH, STACK, predict, until_logged
 
 pytestmark = pytest.mark.host
 
@@ -39,18 +39,14 @@ Count = Callable[..., dict[str, Samples]]
 
 @pytest.fixture
 def count(host: Host, inspected: dict[str, Any]) -> Count:
-    """Have the exporter's own program read lines; return metric -> labels -> value.
-
-    In a container of the running one's image: its share of a processor is for the figures.
-    """
+    """Have the exporter's own program read lines; return metric -> labels -> value."""
 
     def read(*lines: str) -> dict[str, Samples]:
         text = "".join(f"{line}\n" for line in lines)
         # It does not end by itself where nothing comes; an emulated machine is slow.
         command = (
-            "docker run --rm --label stack= --interactive --network none --read-only "
-            f"--entrypoint timeout {inspected['log-exporter-1']['Image']} 300 mtail --one_shot "
-            "--one_shot_format=prometheus --emit_prog_label=false --logtostderr "
+            f"{SCRATCH} --entrypoint timeout {inspected['log-exporter-1']['Image']} 300 "
+            "mtail --one_shot --one_shot_format=prometheus --emit_prog_label=false --logtostderr "
             "--progs=/etc/stack/gateway.mtail --logs=-"
         )
         # Packed, since the kernel bounds a command line.

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from testinfra.host import Host
 
-from host.stack import STACK
+from host.stack import SCRATCH, STACK
 
 pytestmark = pytest.mark.host
 
@@ -383,8 +383,8 @@ def verdicts(host: Host, root: None) -> dict[str, str]:
         "docker inspect --format {{.Config.Image}} %s", f"{STACK}-prometheus-1"
     )
     command = (
-        "docker run --rm --label stack= --interactive --network none --read-only --tmpfs /tmp "
-        f"--workdir /tmp --volume /etc/{STACK}/prometheus:/etc/stack:ro --entrypoint bash {image} "
+        f"{SCRATCH} --tmpfs /tmp --workdir /tmp "
+        f"--volume /etc/{STACK}/prometheus:/etc/stack:ro --entrypoint bash {image} "
         "-c 'tar --extract --gzip && promtool test rules *.json 2>&1'"
     )
     # It ends with an error where one trial fails, and its words are each test's to judge.
