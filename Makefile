@@ -8,6 +8,8 @@ TARGET ?= localhost
 INVENTORY ?= inventory/$(TARGET).yml
 ifeq ($(TARGET)$(STACK_HOST),vm)
 -include .vagrant/target.mk
+# What the Vagrantfile tells the guest's own inventory; what you say yourself comes later, and wins.
+override ARGS := $(addprefix -e @,$(wildcard .vagrant/stack.yml)) $(ARGS)
 endif
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
 ARGS ?=
@@ -69,7 +71,7 @@ check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and test
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@tests/run_lifecycle.sh
 
-test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two hours, root)
+test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
 	@tests/vm/run.sh
 
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)

@@ -122,6 +122,7 @@ def test_the_machine_drops_what_nobody_asked_for(host: Host, dedicated: None) ->
     chain = host.check_output("nft list chain inet %s input", STACK)
     rules = [line.strip() for line in chain.splitlines() if "comment" in line]
     assert rules[-1].startswith("drop")
+    assert "published by others" in host.check_output("nft list chain inet %s forward", STACK)
 
 
 def test_ssh_takes_no_passwords(host: Host, dedicated: None) -> None:
@@ -135,7 +136,13 @@ def test_ssh_takes_no_passwords(host: Host, dedicated: None) -> None:
 def test_security_updates_come_by_themselves(host: Host, dedicated: None) -> None:
     said = host.check_output("apt-config dump")
     assert 'APT::Periodic::Unattended-Upgrade "1";' in said
+    assert 'APT::Periodic::Enable "1";' in said
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in said
+    for unit in ("apt-daily", "apt-daily-upgrade"):
+        timer = host.service(f"{unit}.timer")
+        assert timer.is_enabled
+        assert timer.is_running
+        assert not host.service(f"{unit}.service").is_masked
 
 
 def test_there_is_swap_and_a_clock(host: Host, dedicated: None) -> None:

@@ -33,7 +33,26 @@ def test_only_a_dedicated_machine_gets_an_input_rule() -> None:
     assert "hook input" not in render.render("docker", "firewall.nft.j2")
     off = render.render("docker", "firewall.nft.j2", **DEDICATED, docker_input_rule=False)
     assert "hook input" not in off
+    assert "by others" not in off
     assert "hook input" in render.render("docker", "firewall.nft.j2", **DEDICATED)
+
+
+def test_the_rules_are_switched_off_one_by_one() -> None:
+    text = render.render("docker", "firewall.nft.j2", **DEDICATED, docker_drop_rule=False)
+    assert [rule.rpartition(": ")[2] for rule in chain(text, "forward")[1:]] == [
+        'published by others"'
+    ]
+    assert "hook input" in text
+    text = render.render("docker", "firewall.nft.j2", docker_drop_rule=False)
+    assert len(chain(text, "forward")) == 1
+
+
+def test_what_other_containers_publish_is_as_closed_as_the_machine() -> None:
+    text = render.render("docker", "firewall.nft.j2", **DEDICATED, docker_open_ports=[29090])
+    (rule,) = [r for r in chain(text, "forward") if "by others" in r]
+    (ours,) = [r for r in chain(text, "input") if "tcp dport" in r]
+    assert "proto-dst != { 22, 80, 443, 29090 } drop" in rule
+    assert "dport { 22, 80, 443, 29090 } accept" in ours
 
 
 def test_a_dedicated_machine_drops_what_nobody_asked_for_last() -> None:
@@ -63,10 +82,22 @@ def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
         "22",
         "80",
         "2022",
-        "2222",
         "8443",
         "29090",
     ]
+
+
+def test_where_nobody_sees_sshd_the_port_of_the_run_stays_open() -> None:
+    text = render.render("docker", "firewall.nft.j2", **DEDICATED, ansible_port=2222)
+    (rule,) = [r for r in chain(text, "input") if "tcp dport" in r]
+    assert re.findall(r"\d+", rule.split("{")[1].split("}")[0]) == ["22", "80", "443", "2222"]
+
+
+def test_the_firewall_comes_before_the_network_and_waits_for_nothing_that_waits_for_it() -> None:
+    unit = render.render("docker", "firewall.service.j2")
+    assert "\nDefaultDependencies=no\n" in unit
+    assert re.search(r"(?m)^Before=network-pre.target docker.service shutdown.target$", unit)
+    assert "\nWantedBy=sysinit.target\n" in unit
 
 
 def test_the_public_port_leads_to_the_gateway_on_the_machine_itself() -> None:
@@ -105,7 +136,14 @@ declare -A component=(
   [app-api-v1-1]=api [app-api-v1-2]=api [app-nginx-1]=nginx [app-prometheus-1]=prometheus)
 case $1 in
   ps) echo "$names" ;;
-  start) shift; for n in "$@"; do touch "$STATE/$n"; done ;;
+  start)
+    shift
+    code=0
+    for n in "$@"; do
+      if [ "$n" = "${BROKEN:-}" ]; then echo "$n: no" >&2; code=1; else touch "$STATE/$n"; fi
+    done
+    exit "$code"
+    ;;
   stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
   exec) sleep "${CHECK_TAKES:-0}"; [ "${CHECK:-${HEALTH:-healthy}}" = healthy ] ;;
   inspect)
@@ -187,13 +225,31 @@ def test_the_stack_stops_the_gateway_first(machine: tuple[Path, Path, dict[str, 
     ]
 
 
-def test_a_replica_that_stays_ill_ends_the_start_before_the_gateway(
+def test_what_stays_ill_is_named_and_keeps_nothing_else_from_its_start(
     machine: tuple[Path, Path, dict[str, str]],
 ) -> None:
     code, output = call(machine, "start", HEALTH="unhealthy")
     assert code == 1
-    assert "not healthy after 1 s: app-api-v1-1, app-api-v1-2" in output
-    assert calls(machine, "start") == ["start app-api-v1-1 app-api-v1-2"]
+    *others, last = output.splitlines()
+    assert others == []
+    assert last == (
+        "not healthy after 1 s: app-api-v1-1, app-api-v1-2, app-nginx-1, app-prometheus-1"
+    )
+    assert len(calls(machine, "start")) == 3
+
+
+def test_what_cannot_start_says_why_and_the_others_start(
+    machine: tuple[Path, Path, dict[str, str]],
+) -> None:
+    code, output = call(machine, "start", BROKEN="app-api-v1-1")
+    assert code == 1
+    assert sorted(output.splitlines()) == [
+        "app-api-v1-1: no",
+        "not healthy after 1 s: app-api-v1-1",
+        "started app-api-v1-2",
+        "started app-nginx-1",
+        "started app-prometheus-1",
+    ]
 
 
 def test_a_check_may_take_as_long_as_its_image_says(
@@ -468,6 +524,20 @@ def test_the_boot_unit_does_not_go_down_with_the_engine() -> None:
     assert not re.search(r"(?m)^(Requires|BindsTo|PartOf)=", unit)
     assert "ExecStart=/usr/local/bin/emotions start\n" in unit
     assert "ExecStop=/usr/local/bin/emotions stop\n" in unit
+
+
+def test_what_is_missing_switched_off_or_down_is_not_well() -> None:
+    def said(unit: str, enabled: str, active: str) -> dict[str, object]:
+        return {"item": unit, "status": {"UnitFileState": enabled, "ActiveState": active}}
+
+    units = render.resolve("host", "__host_units")
+    assert units[0] == "emotions.service"
+    well = [said(unit, "enabled", "active") for unit in units]
+    assert render.resolve("host", "__host_units_ill", __host_asked={"results": well}) == []
+    ill = [said(units[0], "disabled", "active"), said(units[1], "enabled", "failed")]
+    missing = [{"item": units[2], "msg": "no such unit"}, {"item": units[3], "status": {}}]
+    asked = {"results": ill + missing}
+    assert render.resolve("host", "__host_units_ill", __host_asked=asked) == units
 
 
 def test_the_timer_looks_every_day_and_catches_up() -> None:

@@ -16,6 +16,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
+declare -rA TITLES=([vagrant]='Vagrant, Debian 12' [ssh]='By ssh, Debian 13')
 readonly BOOT=300 # seconds from power to the first answer, under emulation
 half='' keep='' only=''
 while [ $# -gt 0 ]; do
@@ -70,26 +71,32 @@ step() {
   [ "$mark" = PASS ]
 }
 
+# HALF TITLE: its table, of this checkout's last run, else as the report has it.
+table() {
+  if [ -e "$CACHE/$1.rows" ]; then cat "$CACHE/$1.rows"; else awk -v title="## $2" '/^## / {on = $0 == title} on' "$REPORT"; fi
+}
+
 # Both halves as last seen; each writes its own table. What stands below them was written by hand.
 report() {
-  local by_hand name
+  local by_hand name found
   by_hand=$(sed -n '/^## What/,$p' "$REPORT" 2>/dev/null)
   {
     printf '# A real machine, as last seen\n\n'
     # shellcheck disable=SC2016 # marks of Markdown
     printf 'Written by `make test-vm`. The guests run under software emulation on %s cores: all times, in seconds, are upper bounds.\n' "$(nproc)"
     for name in vagrant ssh; do
-      [ ! -e "$CACHE/$name.rows" ] || { echo; cat "$CACHE/$name.rows"; }
+      found=$(table "$name" "${TITLES[$name]}")
+      [ -z "$found" ] || printf '\n%s\n' "$found"
     done
     [ -z "$by_hand" ] || printf '\n%s\n' "$by_hand"
   } >"$work/report"
   cp "$work/report" "$REPORT"
 }
 
-begin() { # TITLE
+begin() {
   [ -z "$only" ] || return 0
   printf '## %s\n\n%s, at %s.\n\n| step | result | s | noted |\n|---|---|---:|---|\n' \
-    "$1" "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" >"$ROWS"
+    "${TITLES[$half]}" "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" >"$ROWS"
 }
 
 finish() {
@@ -104,7 +111,8 @@ trap finish EXIT
 if [ "$half" = vagrant ]; then
   emulator() { pgrep -u vmtest -f qemu-system; }
   provision() { tests/vm/vagrant.sh provision; }
-  controller() { guest "cd emotions && make $1"; }
+  # From out here, with what the Vagrantfile wrote down for it.
+  controller() { make "$1" TARGET=vm ARGS='-e @/var/tmp/vmtest/project/.vagrant/stack.yml'; }
   boot() { tests/vm/vagrant.sh up --no-provision; }
   halt() { tests/vm/vagrant.sh halt; }
   cut_power() {
@@ -115,7 +123,7 @@ if [ "$half" = vagrant ]; then
 else
   plain() { MACHINE=$CACHE/plain tests/vm/machine.sh "$@"; }
   emulator() { plain status; }
-  provision() { make start-project ARGS="-e stack_public_https_port=$https"; }
+  provision() { controller start-project; }
   controller() { make "$1" ARGS="-e stack_public_https_port=$https"; }
   boot() { plain start; }
   halt() { plain stop; }
@@ -208,8 +216,8 @@ comes_up() {
   return "$code"
 }
 
-provisions_without_a_change() {
-  provision >"$work/provision" 2>&1
+without_a_change() { # COMMAND...
+  "$@" >"$work/provision" 2>&1
   local code=$?
   grep -A1 'PLAY RECAP' "$work/provision" || tail -n 30 "$work/provision"
   [ "$code" = 0 ] && grep -q 'changed=0 .*failed=0' "$work/provision"
@@ -285,21 +293,27 @@ async def main():
 asyncio.run(main())'
 
 # From a network namespace of the guest's, which is a neighbour to it: what is open, on its address
-# (where a stray server listens) and, routed through it, on the stack's own subnet.
+# (where a stray server listens, and a stray container's port is published) and, routed through it, on the stack's own subnet.
 # shellcheck disable=SC2016
 scanned() {
   guest "sudo OPEN=$(printf %q "$OPEN")"' bash -ec "
-    trap \"ip netns del neighbour\" EXIT
+    trap \"ip netns del neighbour; docker rm --force stray >/dev/null\" EXIT
     ip netns add neighbour
     ip link add outside type veth peer name inside netns neighbour
     ip addr add 198.51.100.1/24 dev outside; ip link set outside up
     ip -n neighbour addr add 198.51.100.2/24 dev inside; ip -n neighbour link set inside up
     ip -n neighbour route add 172.28.10.0/24 via 198.51.100.1
     python3 -m http.server 8765 --bind 198.51.100.1 >/dev/null 2>&1 & stray=\$!
-    # Until the stray server listens, a second of a slow guest at a time.
-    for _ in {1..30}; do ! (: </dev/tcp/198.51.100.1/8765) 2>/dev/null || break; sleep 1; done
+    # Not of the stack, whose label the image hands on.
+    docker run --detach --rm --name stray --label stack= --publish 8766:8766 --entrypoint python3 \
+      \$(docker inspect --format {{.Config.Image}} emotions-api-v1-1) -m http.server 8766 >/dev/null
+    # Until both answer, a second of a slow guest at a time.
+    for port in 8765 8766; do
+      for _ in {1..60}; do ! curl --silent --output /dev/null --max-time 5 http://198.51.100.1:\$port/ || break; sleep 1; done
+      curl --silent --output /dev/null --max-time 15 http://198.51.100.1:\$port/
+    done
     found=\$(ip netns exec neighbour python3 -c \"\$OPEN\" \
-      198.51.100.1:{22,25,53,80,111,443,2375,2376,3000,5355,8000,8080,8081,8443,8765,9090,9093,9100} \
+      198.51.100.1:{22,25,53,80,111,443,2375,2376,3000,5355,8000,8080,8081,8443,8765,8766,9090,9093,9100,23000,29090} \
       172.28.10.{3,4,5,6,7,8,9,10,21,22,23,41}:{80,443,8000,8081,9090,9100} | paste -sd \" \")
     kill \$stray
     echo \"open: \$found\"
@@ -385,15 +399,19 @@ fills_the_disk() {
   guest 'sudo bash -ec "fallocate --length \$((\$(df --output=avail -B1 / | tail -n 1) - 80000000)) /filler; df -h /"'
   answers_within 30
   local code=$?
-  if provision >"$work/full" 2>&1; then code=1; fi
+  if controller start-project >"$work/full" 2>&1; then code=1; fi
   guest 'sudo rm /filler'
   grep -o '[0-9]* MB are free where the engine keeps its data' "$work/full" || code=1
   predicts || code=1
   return "$code"
 }
 
-halts_and_comes_up() { halt && boot && answers_within "$BOOT"; }
-leaves_nothing() { destroy && ! emulator; }
+# What the provisioner wrote down in the guest for its own runs outlives the copy that `up` makes of the project.
+halts_and_comes_up() {
+  halt && boot && answers_within "$BOOT" || return 1
+  [ "$half" = ssh ] || guest 'grep stack_dedicated emotions/inventory/host_vars/localhost/vagrant.yml'
+}
+leaves_nothing() { destroy && ! emulator && [ ! -e /var/tmp/vmtest/project/.vagrant/target.mk ]; }
 
 # ---- by ssh ------------------------------------------------------------------------------------------
 
@@ -417,7 +435,7 @@ unprivileged_controller() {
 # ---- the run -------------------------------------------------------------------------------------------
 
 if [ "$half" = vagrant ]; then
-  begin 'Vagrant, Debian 12'
+  begin
   # The stack of this host holds the usual ones.
   export STACK_PROMETHEUS_PORT=19091 STACK_GRAFANA_PORT=13001
   step 'images of the stack of this host' save_images || exit 1
@@ -431,10 +449,11 @@ if [ "$half" = vagrant ]; then
   export ANSIBLE_PRIVATE_KEY_FILE=$work/key
   step '`make env TARGET=vm`' credentials || exit 1
   step 'a prediction through the forwarded port' answers_within 60
-  step '`vagrant provision` changes nothing' provisions_without_a_change
+  step '`vagrant provision` changes nothing' without_a_change provision
+  step '`make start-project TARGET=vm` of the host changes nothing' without_a_change controller start-project
   step 'the contract, in the guest' contract guest 'cd emotions && tests/run_tests.sh'
 else
-  begin 'By ssh, Debian 13'
+  begin
   https=18445
   export TARGET=vm STACK_HOST=127.0.0.1 STACK_SSH_PORT=22023 STACK_USER=vagrant HTTP_PORT=18085 ANSIBLE_HOST_KEY_CHECKING=False
   export ANSIBLE_PRIVATE_KEY_FILE=$CACHE/plain/key
@@ -444,7 +463,7 @@ else
   step 'the stack by ssh, from an account without privileges; no secret stays there' unprivileged_controller || exit 1
   step '`make env TARGET=vm`' credentials || exit 1
   step 'a prediction from the host' answers_within 60
-  step 'a second controller changes nothing' provisions_without_a_change
+  step 'a second controller changes nothing' without_a_change provision
 fi
 step 'the contract, from the host' contract knowing env TARGET=vm tests/run_tests.sh
 step 'the machine, by ssh' host_tests
@@ -453,6 +472,7 @@ step 'hardening' hardened
 step 'open from a neighbour: 22, 80, 443' scanned
 step 'the engine restarts under load' under_load 'sudo systemctl restart docker'
 step 'reboot' reboots
+[ "$half" = ssh ] || step '`vagrant up` says so, too, where the reboot ended the forwarding' refuses_a_taken_port
 step 'power cut' loses_power
 step "the clock 340 days on: the timer's service renews" renews_by_the_timer
 step 'the clock back' back_in_time

@@ -3,6 +3,14 @@
 set -uo pipefail
 
 [ -x /usr/bin/unattended-upgrade ] && echo unattended-upgrades
+timers=on
+for unit in apt-daily apt-daily-upgrade; do
+  systemctl --quiet is-enabled "$unit.timer" 2>/dev/null && systemctl --quiet is-active "$unit.timer" &&
+    [ "$(systemctl is-enabled "$unit.service" 2>/dev/null)" != masked ] || timers=off
+done
+[ "$timers" = off ] || echo update-timers
+# The clock of a container is its host's.
+systemd-detect-virt --quiet --container 2>/dev/null && echo clock
 for clock in systemd-timesyncd chrony ntpsec ntp openntpd; do
   systemctl --quiet is-active "$clock" 2>/dev/null && echo clock
 done
