@@ -8,7 +8,7 @@ TARGET ?= localhost
 INVENTORY ?= inventory/$(TARGET).yml
 ifeq ($(TARGET)$(STACK_HOST),vm)
 -include .vagrant/target.mk
-# What the Vagrantfile tells the guest's own inventory; what you say yourself comes later, and wins.
+# What the Vagrantfile tells the guest's own inventory. It outranks variables of the inventory; what you say in ARGS wins.
 override ARGS := $(addprefix -e @,$(wildcard .vagrant/stack.yml)) $(ARGS)
 endif
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.

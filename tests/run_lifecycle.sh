@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.." || exit 1
 STACK=lifecycle
 readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000
 BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTTPS" -e "stack_http_port=$HTTP"
-  -e "stack_prometheus_port=$PROMETHEUS" -e "stack_grafana_port=$GRAFANA")
+  -e "stack_prometheus_port=$PROMETHEUS" -e "stack_grafana_port=$GRAFANA"
+  # The rules of a dedicated machine would close the ports of the stack that runs there.
+  -e stack_dedicated=false)
 GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1)
 WORK=$(mktemp -d)
 passed=0 failed=0

@@ -25,6 +25,8 @@ VARIABLES = {
     "stack_http_port": 28080,
     "stack_prometheus_port": 29090,
     "stack_grafana_port": 23000,
+    # The rules of a dedicated machine would close the ports of the one that runs there.
+    "stack_dedicated": False,
     "stack_log_dir": str(LOGS),
     "monitoring_grafana": False,
 }

@@ -90,10 +90,11 @@ def test_drop_rule_is_loaded_before_the_engines_rules(host: Host, ruleset: str) 
     hook = [line for line in ruleset.splitlines() if "hook forward" in line]
     assert len(hook) == 1
     assert "priority filter - 10" in hook[0]
-    drops = [line for line in ruleset.splitlines() if " drop" in line]
+    drops = [line for line in ruleset.splitlines() if "routed from elsewhere" in line]
     assert len(drops) == 1
     assert f"ip daddr {subnet}" in drops[0]
     assert "dnat" in drops[0]
+    assert " drop " in drops[0]
 
 
 def test_drop_rule_file_is_valid(host: Host, ruleset: str) -> None:
