@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -297,18 +298,27 @@ def test_a_check_may_take_as_long_as_its_image_says(
     assert "not healthy" in call(machine, *words, CHECK="healthy", **slow)[1]
 
 
-def test_half_of_a_wait_is_left_to_the_start_up(
-    machine: tuple[Path, Path, dict[str, str]],
+def test_half_of_a_wait_is_left_to_the_start_up_and_it_ends_in_time(
+    machine: tuple[Path, Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # How long it means to pause is said instead: how long it did would tell of this machine, too.
-    reword(machine, "time.sleep(", "print(")
-    (machine[1] / "app-nginx-1").touch()
-    slow = {"HEALTH": "starting", "CHECK": "ill", "CHECK_TAKES": "0.3"}
-    *pauses, last = call(machine, "await", "1", "app-nginx-1", **slow)[1].splitlines()
-    assert "not healthy" in last
-    assert pauses
-    # The last one ends with the wait.
-    assert float(pauses[0]) >= 0.3
+    stack = runpy.run_path(str(machine[0]))
+    clock, pauses = [0.0], []
+
+    def check(item: object) -> bool:
+        clock[0] += 7
+        return False
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", pause)
+    names = stack["ill_after"].__globals__
+    monkeypatch.setitem(names, "inspect", lambda names: [{"Name": f"/{name}"} for name in names])
+    monkeypatch.setitem(names, "is_ready", check)
+    assert stack["ill_after"](40, ["nginx"]) == ["nginx"]
+    assert pauses == [7, 7, 5]
 
 
 def test_what_the_engine_has_not_asked_yet_is_asked(

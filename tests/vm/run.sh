@@ -71,9 +71,9 @@ step() {
   [ "$mark" = PASS ]
 }
 
-# HALF TITLE: its table, of this checkout's last run, else as the report has it.
+# HALF: its table, of this checkout's last run, else as the report has it.
 table() {
-  if [ -e "$CACHE/$1.rows" ]; then cat "$CACHE/$1.rows"; else awk -v title="## $2" '/^## / {on = $0 == title} on' "$REPORT"; fi
+  if [ -e "$CACHE/$1.rows" ]; then cat "$CACHE/$1.rows"; else awk -v title="## ${TITLES[$1]}" '/^## / {on = $0 == title} on' "$REPORT"; fi
 }
 
 # Both halves as last seen; each writes its own table. What stands below them was written by hand.
@@ -85,7 +85,7 @@ report() {
     # shellcheck disable=SC2016 # marks of Markdown
     printf 'Written by `make test-vm`. The guests run under software emulation on %s cores: all times, in seconds, are upper bounds.\n' "$(nproc)"
     for name in vagrant ssh; do
-      found=$(table "$name" "${TITLES[$name]}")
+      found=$(table "$name")
       [ -z "$found" ] || printf '\n%s\n' "$found"
     done
     [ -z "$by_hand" ] || printf '\n%s\n' "$by_hand"
