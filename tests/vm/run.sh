@@ -364,7 +364,8 @@ print(f"of it a replica took {(loaded - begun).seconds} s for its imports and th
 loses_power() {
   guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo tee /var/tmp/before >/dev/null; sync'
   cut_power && boot && answers_within "$BOOT" &&
-    guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /var/tmp/before && sudo emotions status --brief &&
+    guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /var/tmp/before &&
+      timeout 300 sudo systemctl start emotions && sudo emotions status --brief &&
       ! sudo journalctl -b -k | grep -iE "ext4.*error" &&
       [ "$(curl -s "http://127.0.0.1:9090/api/v1/query?query=count_over_time(up%5B1h%5D)" | grep -c "\"value\"")" = 1 ]'
 }
