@@ -18,10 +18,6 @@ cd "$(dirname "$0")/../.." || exit 2
 readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
 declare -rA TITLES=([vagrant]='Vagrant, Debian 12' [ssh]='By ssh, Debian 13')
 readonly BOOT=300 # seconds from power to the first answer, under emulation
-# Where processes start slowly, the log's exporter needs more than its share for its health checks (docs/vm.md). A user's file in
-# the guest's copy of the project.
-readonly EMULATED='monitoring_log_exporter_cpus: 0.5'
-export VMTEST_VARIABLES=$EMULATED
 half='' keep='' only=''
 while [ $# -gt 0 ]; do
   case $1 in
@@ -116,7 +112,7 @@ if [ "$half" = vagrant ]; then
   emulator() { pgrep -u vmtest -f qemu-system; }
   provision() { tests/vm/vagrant.sh provision; }
   # From out here, with what the Vagrantfile wrote down for it.
-  controller() { make "$1" TARGET=vm ARGS="-e @/var/tmp/vmtest/project/.vagrant/stack.yml -e ${EMULATED/: /=}"; }
+  controller() { make "$1" TARGET=vm ARGS='-e @/var/tmp/vmtest/project/.vagrant/stack.yml -e @tests/vm/emulated.yml'; }
   boot() { tests/vm/vagrant.sh up --no-provision; }
   halt() { tests/vm/vagrant.sh halt; }
   cut_power() {
@@ -128,7 +124,7 @@ else
   plain() { MACHINE=$CACHE/plain tests/vm/machine.sh "$@"; }
   emulator() { plain status; }
   provision() { controller start-project; }
-  controller() { make "$1" ARGS="-e stack_public_https_port=$https -e ${EMULATED/: /=}"; }
+  controller() { make "$1" ARGS="-e stack_public_https_port=$https -e @tests/vm/emulated.yml"; }
   boot() { plain start; }
   halt() { plain stop; }
   cut_power() { plain kill; }
@@ -430,7 +426,7 @@ unprivileged_controller() {
   install -m 0600 "$CACHE/plain/key" "$home/key"
   chown -R vmtest:vmtest "$home/controller" "$home/key"
   (cd "$home/controller" && setpriv --reuid vmtest --regid vmtest --init-groups env HOME="$home" \
-    ANSIBLE_PRIVATE_KEY_FILE="$home/key" PATH=/usr/local/bin:/usr/bin:/bin make start-project ARGS="-e stack_public_https_port=$https -e ${EMULATED/: /=}") >"$work/ssh" 2>&1
+    ANSIBLE_PRIVATE_KEY_FILE="$home/key" PATH=/usr/local/bin:/usr/bin:/bin make start-project ARGS="-e stack_public_https_port=$https -e @tests/vm/emulated.yml") >"$work/ssh" 2>&1
   local code=$?
   tail -n 30 "$work/ssh"
   ! find "$home/controller" -path '*/.venv' -prune -o -type f \( -name '*.key' -o -name 'user-*' \) -print | grep . || code=1

@@ -10,7 +10,6 @@
 #
 #   VMTEST_SSH_PORT   on 127.0.0.1, for Vagrant's own ssh (default 22022)
 #   PROJECT=FOLDER    another folder with a Vagrantfile instead of the committed project
-#   VMTEST_VARIABLES  YAML for the guest's host_vars, as a user would write it in the copy
 #   STACK_...         are handed on to the project's Vagrantfile; STACK_BOX=debian/trixie64 takes
 #                     the other box
 #   tests/vm/vagrant.sh --remove   ends and removes all of that, the user included
@@ -52,10 +51,8 @@ copy_project() {
     cp -R "$PROJECT/." "$tree"
   else
     git -C "$root" archive HEAD | tar -x -C "$tree"
-  fi
-  if [[ -n ${VMTEST_VARIABLES:-} ]]; then
-    mkdir -p "$tree/inventory/host_vars/localhost"
-    printf '%s\n' "$VMTEST_VARIABLES" >"$tree/inventory/host_vars/localhost/vmtest.yml"
+    # As a user sets variables in a copy of the project.
+    install -D -m 0644 "$here/emulated.yml" "$tree/inventory/host_vars/localhost/emulated.yml"
   fi
   rsync --archive --delete --exclude=/.vagrant --chown="$user:$user" "$tree/" "$home/project/"
   rm -rf "$tree"
