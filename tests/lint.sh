@@ -36,13 +36,15 @@ ours() {
 }
 
 mapfile -t scripts < <(ours '*.sh')
+# Ansible's plugins, and what the roles install on the machine.
+mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles)/')
 mapfile -t dockerfiles < <(ours Dockerfile)
 
 check 'ansible-lint' ansible-lint --offline -q
 check 'yamllint' yamllint --strict .
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check --diff .
-check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api tests roles/docker/files/change.py roles/nginx/files/plan.py roles/monitoring/files/backup.py
+check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api tests "${programs[@]}"
 # SC2016: a dollar in single quotes is for another shell, or a word of a message.
 check 'shellcheck' shellcheck --exclude SC2016 "${scripts[@]}"
 # DL3008: packages without a version, on purpose: an image takes today's security fixes, and the
