@@ -96,7 +96,7 @@ left_over() {
   # What builds keep is another stack's as well.
   [[ -n $(docker image ls --quiet --filter label=stack) ]] || docker image ls --quiet --filter label=stack.build --filter dangling=true
   nft list tables | grep -w "$STACK"
-  find /etc /var/log /var/lib/"$STACK" /usr/local/bin -maxdepth 3 -name "$STACK*" 2>/dev/null
+  find /etc /var/log /var/lib/"$STACK" /usr/local/bin /usr/local/lib -maxdepth 3 -name "$STACK*" 2>/dev/null
 }
 
 # Users come and go, a password is replaced, maintenance goes on and off.
@@ -131,6 +131,113 @@ users_and_maintenance() {
   check "maintenance goes off" "$STACK" maintenance off
   check "and it predicts" predicts
   check "nothing was restarted" test "$before" = "$(running)"
+}
+
+# CASE [ARGUMENT...]: a run that brings this certificate (tests/certificates.py).
+with_own() {
+  local name=$1
+  shift
+  play site -e "certs_own_certificate_path=$WORK/own/$name.pem" -e "certs_own_key_path=$WORK/own/$name.key" \
+    -e "certs_own_ca_path=$WORK/own/$name-ca.pem" -e '{"stack_hostnames": ["localhost", "emotions.example.org"]}' "$@"
+}
+changed_nothing() { grep -qE 'changed=0 .*failed=0' "$WORK/log"; }
+fails_with() { # WORDS COMMAND...
+  local words=$1
+  shift
+  ! "$@" >"$WORK/log" 2>&1 && grep -qE "$words" "$WORK/log"
+}
+refuses_own() { # CASE WORDS
+  ! with_own "$1" && tr -s ' \n' ' ' <"$WORK/log" | grep -qE "$2"
+}
+served_key_is() { test "$(served_serial)" = "$(openssl x509 -noout -serial -in "$WORK/own/$1.pem")"; }
+
+# Every kind of certificate that cannot work: none may change a file, and none may cost a request.
+refuses_every_bad_one() {
+  local case words
+  while read -r case words; do
+    refuses_own "$case" "$words" || { echo "$case"; return 1; }
+  done <<'END'
+other-type the key .Ed25519. does not belong to the first certificate
+other-key the key .EC. does not belong
+encrypted give its passphrase by certs_own_key_passphrase
+reversed did not sign the one before it
+no-chain no CA in the file signed
+other-ca no CA in the file signed
+expired expired on
+other-names does not cover localhost, emotions.example.org
+damaged is damaged
+END
+}
+
+# What the preflight cannot see: the pair on the machine is another one than the run has brought.
+a_pair_that_fails_on_the_machine() {
+  local own=/etc/$STACK/secrets/own id
+  cp "$WORK/own/other-type.pem" "$own/certificate.pem"
+  cp "$WORK/own/other-type.key" "$own/key.pem"
+  id=$( (cat "$own/certificate.pem"; printf '\0'; cat "$own/key.pem") | sha256sum | cut -c1-12)
+  sed -i "s/\"own\": \"[0-9a-f]*\"/\"own\": \"$id\"/" "/etc/$STACK/certificate.json"
+  fails_with 'does not work, the gateway goes on with the one before' "$STACK-certificate"
+}
+
+# Certificates that users bring: good ones come and go, bad ones change nothing.
+certificates() {
+  .venv/bin/python tests/certificates.py "$WORK/own"
+  local ca="/etc/$STACK/ca.crt" before key live
+  check "the stack is as by default" play site
+  cp "$ca" "$WORK/ca.crt"
+  # A client of both worlds, since each CA vouches for one certificate only.
+  cat "$ca" "$WORK/own/good-ca.pem" >"$WORK/both.crt"
+  local KNOCK_AS="GATEWAY_CA=$WORK/both.crt"
+
+  for case in good rsa; do
+    losing_nothing "a certificate of one's own comes ($case)" with_own "$case"
+    check "and is served" served_key_is "$case"
+    check "and clients get its CA" cmp "$ca" "$WORK/own/$case-ca.pem"
+    check "a run after that passes" with_own "$case"
+    check "and changes nothing" changed_nothing
+    key=$(sha256sum <"/etc/$STACK/tls/server.key")
+    losing_nothing "it goes, and the stack's own CA signs again" play site
+    check "the CA is the one of before" cmp "$ca" "$WORK/ca.crt"
+    check "the certificate has a key of its own" test "$key" != "$(sha256sum <"/etc/$STACK/tls/server.key")"
+    check "the user's key is gone" test -z "$(find "/etc/$STACK" -type f -exec sha256sum {} + | grep "${key%% *}")"
+    check "a run after that passes" play site
+    check "and changes nothing" changed_nothing
+  done
+
+  losing_nothing "an encrypted key comes with its passphrase" with_own encrypted -e 'certs_own_key_passphrase="an example"'
+  losing_nothing "another certificate replaces it" with_own ed25519
+  check "and is served" served_key_is ed25519
+  losing_nothing "one with Windows' line ends replaces it" with_own crlf
+  check "and is served" served_key_is crlf
+
+  before=$(running) live=$(sha256sum /etc/"$STACK"/{ca.crt,tls/server.crt,tls/server.key,certificate.json} /etc/"$STACK"/secrets/own/*)
+  losing_nothing "each that cannot work is refused in words" refuses_every_bad_one
+  check "and none of them changed a file" test "$live" = "$(sha256sum /etc/"$STACK"/{ca.crt,tls/server.crt,tls/server.key,certificate.json} /etc/"$STACK"/secrets/own/*)"
+  check "nor a container" test "$before" = "$(running)"
+  losing_nothing "a pair that fails on the machine never goes live" a_pair_that_fails_on_the_machine
+  check "nothing of its test is left" test -z "$(docker ps --all --quiet --filter "name=$STACK-certificate-test")$(ls -d /run/"$STACK"-certificate-test-* 2>/dev/null)"
+  check "the next run repairs it" with_own crlf
+  check "a run after that passes" with_own crlf
+  check "and changes nothing" changed_nothing
+
+  # A file on the disk that ends the gateway: the next run gets out of it.
+  echo nothing >"/etc/$STACK/tls/server.key"
+  check "the state names a key that is damaged" fails_with 'certificate: Key and certificate are no pair' "$STACK" status
+  docker restart "$STACK-nginx-1" >/dev/null
+  check "and shows the containers all the same" grep -q "$STACK-api-v1-1" "$WORK/log"
+  check "a run gets a gateway out of its restart loop" with_own crlf
+  check "and clients are served" served_key_is crlf
+  echo nothing >"/etc/$STACK/tls/server.key"
+  docker restart "$STACK-nginx-1" >/dev/null
+  check "and so does one without a certificate of one's own" play site
+  check "it predicts" predicts
+
+  mv "/etc/$STACK/secrets/ca.key" "$WORK/ca.key"
+  refused "a lost key of the CA that clients trust is refused" 'Restore .*ca.key from a backup; or remove'
+  mv "$WORK/ca.key" "/etc/$STACK/secrets/ca.key"
+  check "a run after that passes" play site
+  check "and changes nothing" changed_nothing
+  check "the CA is the one of before" cmp "$ca" "$WORK/ca.crt"
 }
 
 # What is wrong is refused, and what runs goes on running.
@@ -378,6 +485,7 @@ check "its stand-in is gone" test -z "$(docker ps --all --quiet --filter "name=$
 check "a run right after that passes" play site -e nginx_memory=192M
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
+part "certificates that users bring" certificates
 part "refusals" refusals
 part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
