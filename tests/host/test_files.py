@@ -159,6 +159,22 @@ def test_certificate_belongs_to_the_key(host: Host) -> None:
     assert of_key == of_certificate
 
 
+def test_the_live_pair_lies_alone_in_a_folder_named_by_its_content(host: Host) -> None:
+    tls = f"{ETC}/tls"
+    live = host.check_output("readlink %s", f"{tls}/current")
+    assert re.fullmatch("[0-9a-f]{12}", live), "relative: it must hold inside the container too"
+    assert sorted(host.check_output("ls %s", tls).split()) == sorted(
+        [live, "current", "server.crt", "server.key"]
+    )
+    for name in ("server.crt", "server.key"):
+        assert host.check_output("readlink %s", f"{tls}/{name}") == f"current/{name}"
+
+
+def test_clients_of_the_gateway_get_what_the_files_hold(host: Host) -> None:
+    done = host.run("%s-certificate --verify", STACK)
+    assert (done.rc, done.stderr) == (0, "")
+
+
 def test_authority_may_sign_servers_and_no_further_authority(host: Host) -> None:
     text = host.check_output("openssl x509 -noout -text -in %s", f"{ETC}/ca.crt")
     assert "CA:TRUE, pathlen:0" in text

@@ -250,7 +250,7 @@ def test_secrets_are_for_root_and_the_pair_for_the_gateways_group(running: Stack
     def mode(name: str) -> int:
         return (running.folder / name).stat().st_mode & 0o777
 
-    assert mode("secrets/ca.key") == 0o600
+    assert (mode("secrets/ca.key"), mode("secrets/ca.crt")) == (0o600, 0o600)
     assert mode("ca.crt") == 0o644
     assert (mode("tls/server.key"), mode("tls/current")) == (0o640, 0o750)
 

@@ -423,7 +423,7 @@ class Certificate:
             return
         if self.our_ca_is_trusted():
             # It was kept in the clients' place alone.
-            write(self.ca, self.client_ca.read_bytes(), 0o644)
+            write(self.ca, self.client_ca.read_bytes(), 0o600)
             return
         # A key without its certificate, which another CA has replaced: the same key again, so that
         # those
@@ -434,7 +434,7 @@ class Certificate:
         issued = self.issue(
             name, self.ca_key, CA_EXTENSIONS, self.settings.ca_valid_days, itself=True
         )
-        write(self.ca, issued, 0o644)
+        write(self.ca, issued, 0o600)
 
     def new_key(self) -> bytes:
         """Return a new private key in PEM."""
