@@ -36,6 +36,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# The machine's own engine, whatever the user's environment names.
+ENGINE = "unix:///var/run/docker.sock"
 # Seconds that a command of the engine or of OpenSSL may take.
 COMMAND_SECONDS = 60
 # Seconds for one handshake, and for the gateway to take a certificate.
@@ -788,6 +790,9 @@ def main(words: list[str] | None = None) -> int:
     settings = Settings(**json.loads(text))
     certificate = Certificate(settings, int(os.environ.get("RENEW_DAYS", settings.renew_days)))
     os.umask(0o077)
+    for name in [name for name in os.environ if name.startswith("DOCKER_")]:
+        del os.environ[name]
+    os.environ["DOCKER_HOST"] = ENGINE
     try:
         if options.check_ca:
             wrong = [fault] if not settings.own and (fault := certificate.ca_fault()) else []
