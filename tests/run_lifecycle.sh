@@ -15,7 +15,7 @@ WORK=$(mktemp -d)
 passed=0 failed=0
 
 play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
-plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" "${PLANNED:-.}/playbooks/plan.sh"; }
+plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }

@@ -11,20 +11,10 @@ from typing import Any
 
 import pytest
 
+from unit.namespace import in_namespace
+
 SCRIPT = Path(__file__).resolve().parents[2] / "roles/docker/files/survey.py"
 survey = runpy.run_path(str(SCRIPT))
-
-
-def in_namespace(script: str) -> str:
-    """Run a script in network and mount namespaces of its own; skip where that is not allowed."""
-    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
-        pytest.skip("a network namespace of one's own needs root, unshare and ip")
-    command = ["unshare", "--net", "--mount", "bash", "-euc", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if "unshare failed" in done.stderr:
-        pytest.skip(f"no namespace here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_listeners_have_address_port_and_program() -> None:
