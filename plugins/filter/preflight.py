@@ -72,8 +72,8 @@ def installation_problems(found: Found, settings: Settings) -> Iterator[str]:
     elif there["removals"]:
         yield (
             f"Installing {settings['packages']} would remove {', '.join(there['removals'])}. "
-            "Install an engine that fits beside it (docker-ce beside containerd.io), or use another "
-            "machine."
+            "Install an engine that fits beside it (docker-ce beside containerd.io), or use "
+            "another machine."
         )
     if there["masked"] and not found["engine"]:
         yield (
@@ -231,15 +231,15 @@ def parse(text: str) -> Network | None:
 def overlaps(found: Found, settings: Settings, subnet: Network) -> Iterator[str]:
     """Name the Docker networks and the routes, of any table, that share addresses with a subnet."""
     engine_networks = found["engine"].get("networks", [])
-    # The stack's own bridge, and those of networks that are named already.
-    bridges = {settings["bridge"]}
+    # Routes of the engine's networks, which are named by the network.
+    connected: set[tuple[str, Network]] = set()
     holding = False
     for network in engine_networks:
-        bridges.add(network["bridge"])
         for text in network["subnets"]:
             other = parse(text)
             if other is None or not other.overlaps(subnet):
                 continue
+            connected.add((network["bridge"], other))
             if network["stack"] == settings["stack"]:
                 holding = True
             else:
@@ -248,7 +248,9 @@ def overlaps(found: Found, settings: Settings, subnet: Network) -> Iterator[str]
     for route in found["routes"]:
         other = parse(route["network"])
         interface, kind = route["interface"], route["type"]
-        if other is None or not other.overlaps(subnet) or interface in bridges:
+        if other is None or not other.overlaps(subnet) or interface == settings["bridge"]:
+            continue
+        if any(interface == bridge and other.subnet_of(own) for bridge, own in connected):
             continue
         # The narrower route wins: a default route in pieces, a route to nowhere and a VPN that came
         # after the stack do no harm.

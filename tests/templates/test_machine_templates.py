@@ -122,7 +122,9 @@ def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
         ],
     ],
 )
-def test_the_port_of_the_run_stays_open_where_this_machine_has_it(heard: list[dict[str, object]]) -> None:
+def test_the_port_of_the_run_stays_open_where_this_machine_has_it(
+    heard: list[dict[str, object]],
+) -> None:
     text = render.render(
         "docker",
         "firewall.nft.j2",

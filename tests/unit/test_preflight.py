@@ -331,6 +331,10 @@ def test_a_route_that_overlaps_is_refused_by_its_interface(prefix: str, table: s
     assert (f"routing table {table}" in said) == (table != "main")
 
 
+def test_a_route_by_a_docker_bridge_that_is_not_its_networks_is_refused() -> None:
+    assert "the interface docker0 (172.28.0.0/16" in one(route("172.28.0.0/16", "docker0"))
+
+
 def test_an_address_of_the_machine_inside_the_subnet_is_refused() -> None:
     assert "the interface tun0 (172.28.10.9/32)" in one(
         route("172.28.10.9", "tun0", type="local", table="local")
