@@ -11,6 +11,9 @@ BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTT
   # The rules of a dedicated machine would close the ports of the stack that runs there.
   -e stack_dedicated=false)
 GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1)
+# The machine's own engine, whatever the user's environment names.
+unset "${!DOCKER_@}"
+export DOCKER_HOST=unix:///var/run/docker.sock
 # A careful root's umask: what containers read has to be given its mode, whatever the default is.
 umask 077
 WORK=$(mktemp -d)

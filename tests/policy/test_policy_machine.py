@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import render
 from policy.project import ROOT, calls, load, relative, role_tasks, without_comments
 
 PLAYS = [
@@ -61,6 +62,30 @@ def test_commands_on_the_machine_speak_to_its_own_engine(path: Path) -> None:
     assert "__stack_engine_environment.DOCKER_HOST" in text
     # And no context, certificate or version of the API from elsewhere.
     assert re.search(r"unset .*\bDOCKER_|startswith\(.DOCKER_.\)", text)
+
+
+@pytest.mark.parametrize(
+    ("answers", "installed", "expected"),
+    [(False, True, False), (False, False, True), (True, False, False), (True, True, False)],
+)
+def test_an_engine_that_is_stopped_is_started_and_nothing_is_installed_over_it(
+    answers: bool, installed: bool, expected: bool
+) -> None:
+    (condition,) = [
+        task["when"]
+        for _, task in role_tasks()
+        if (calls(task, "apt") or {}).get("name") == "{{ __docker_engine_packages }}"
+    ]
+    found = {"installation": {"installed": installed}}
+    known = {"__stack_engine_answers": answers, "__docker_found": found}
+    assert render.resolve("docker", condition, **known) is expected
+
+
+@pytest.mark.parametrize("name", ["run_all.sh", "run_lifecycle.sh"])
+def test_the_tests_ask_the_machines_own_engine(name: str) -> None:
+    text = (ROOT / "tests" / name).read_text()
+    assert 'unset "${!DOCKER_@}"' in text
+    assert f"export DOCKER_HOST={STACK['__stack_engine_environment']['DOCKER_HOST']}" in text
 
 
 # ---- packages -----------------------------------------------------------------------------------

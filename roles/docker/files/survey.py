@@ -156,7 +156,6 @@ def place(path: Path) -> dict[str, Any]:
         # Some file systems count none.
         "free_inodes": state.f_favail if state.f_files else None,
         "read_only": bool(state.f_flag & os.ST_RDONLY) or not os.access(there, os.W_OK),
-        "noexec": bool(state.f_flag & os.ST_NOEXEC),
     }
 
 
@@ -255,7 +254,6 @@ def survey(stack: str, packages: list[str], paths: list[str]) -> dict[str, Any]:
                 tempfile.gettempdir(),
             ]
         },
-        "temporary": tempfile.gettempdir(),
     }
 
 
