@@ -215,7 +215,7 @@ def port_problems(found: Found, settings: Settings) -> Iterator[str]:
             yield f"{' and '.join(wanted)} are both {port}: give each a port of its own."
         if port not in ours and (taken := holders(found, port)):
             yield (
-                f"Port {port} ({wanted[0]}) is taken by {', '.join(taken)}. Stop that program, or "
+                f"Port {port} ({wanted[0]}) is taken by {', '.join(taken)}. Stop it, or "
                 f"choose another port with -e {wanted[0]}=…."
             )
 
