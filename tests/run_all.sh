@@ -15,6 +15,10 @@ bin=$(cd "$(dirname "$python")" && pwd)
 export PATH="$bin:$PATH" PYTHON="$bin/${python##*/}" ANSIBLE_NOCOLOR=1 NO_COLOR=1
 export INVENTORY=${INVENTORY:-inventory/localhost.yml} ARGS=${ARGS:-}
 
+# The machine's own engine, whatever the user's environment names.
+unset "${!DOCKER_@}"
+export DOCKER_HOST=unix:///var/run/docker.sock
+
 # NAME: its value among ARGS, if it is there.
 argument() { sed -nE "s/(^|.*[ '\"{,])$1[\"']?[=:] *[\"']?([^ '\",}]+).*/\2/p" <<<"$ARGS"; }
 : "${STACK_NAME:=$(argument stack_name)}" "${HTTP_PORT:=$(argument stack_http_port)}"

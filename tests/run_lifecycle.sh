@@ -11,11 +11,16 @@ BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTT
   # The rules of a dedicated machine would close the ports of the stack that runs there.
   -e stack_dedicated=false)
 GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1)
+# The machine's own engine, whatever the user's environment names.
+unset "${!DOCKER_@}"
+export DOCKER_HOST=unix:///var/run/docker.sock
+# A careful root's umask: what containers read has to be given its mode, whatever the default is.
+umask 077
 WORK=$(mktemp -d)
 passed=0 failed=0
 
 play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
-plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" "${PLANNED:-.}/playbooks/plan.sh"; }
+plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
@@ -101,11 +106,13 @@ left_over() {
 
 # Users come and go, a password is replaced, maintenance goes on and off.
 users_and_maintenance() {
-  second=(-e '{"nginx_users": [{"name": "admin"}, {"name": "second"}, {"name": "third", "password": "chosen-by-a-person"}]}')
+  local chosen='it'"'"'s $HOME: "a" \ {b} #%&é'
+  second=(-e "{\"nginx_users\": [{\"name\": \"admin\"}, {\"name\": \"second\"}, {\"name\": \"third\", \"password\": $(.venv/bin/python -c \
+    'import json, sys; print(json.dumps(sys.argv[1]))' "$chosen")}]}")
   check "other users come beside the first" play site "${second[@]}"
   check "the first one predicts" predicts
   check "and so does the second" predicts second
-  check "and one with a password that a person chose" test "$(answer third chosen-by-a-person)" = 200
+  check "and one with a password that a person chose, every special character of it" test "$(answer third "$chosen")" = 200
   for user in admin third; do
     check "a wrong password of $user takes no other time than an unknown user ($(with_env .venv/bin/python tests/tell_apart.py "$user" >"$WORK/apart"; echo $? >"$WORK/code"; cat "$WORK/apart"))" \
       test "$(cat "$WORK/code")" = 0
@@ -251,6 +258,18 @@ refusals() {
   server=$!
   refused "a port that is taken is refused" 'Port 19099 .* is taken' -e stack_https_port=19099
   kill "$server"
+  docker run --rm --detach --name "$STACK-neighbour" --label stack= --publish 127.0.0.1:19097:80 --entrypoint sleep "$STACK-base:trixie" 600 >/dev/null
+  refused "a port that another container has is refused, by its name" "Port 19097 .* is taken by the container $STACK-neighbour" \
+    -e stack_prometheus_port=19097
+  docker rm --force "$STACK-neighbour" >/dev/null
+  docker network create --subnet 172.29.0.0/16 "$STACK-around" >/dev/null
+  refused "a Docker network around the subnet is refused, by its name" "the Docker network $STACK-around .172.29.0.0/16.* -e stack_subnet=" \
+    -e stack_subnet=172.29.77.0/24
+  docker network rm "$STACK-around" >/dev/null
+  ip route add 172.30.0.0/16 dev lo table 9177
+  refused "a route of another table around the subnet is refused, by its interface" 'the interface lo .172.30.0.0/16, routing table 9177' \
+    -e stack_subnet=172.30.77.0/24
+  ip route flush table 9177
   refused "too little disk is refused" 'MB are free .* wants 99999999' -e docker_min_disk_mb=99999999
   refused "too little memory is refused" 'MB of memory, the stack wants 99999999' -e docker_min_memory_mb=99999999
   mkdir "$WORK/model"
@@ -303,6 +322,21 @@ clock_was_ahead() {
   check "figures are taken again" play verify
   check "those of the past are there" bash -c 'grep -q "\"-2\"" <<<"$1"' _ "$(query 'last_over_time(seen[5d])')"
   check "and none from the future" test -z "$(query 'last_over_time(seen[1d] offset -11d)' | grep '"10"')"
+}
+
+# A power cut leaves the end of Prometheus' write-ahead log half written.
+torn_log() {
+  local before log
+  until_passes healthy
+  before=$(oldest)
+  docker kill "$STACK-prometheus-1" >/dev/null
+  log=$(find "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-prometheus")/wal" -maxdepth 1 -type f -size +1k | sort | tail -n 1)
+  truncate --size=-101 "$log"
+  printf 'torn' >>"$log"
+  docker start "$STACK-prometheus-1" >/dev/null
+  check "Prometheus starts on a log that was torn" until_passes healthy
+  check "it kept what was before the tear" test "$(oldest || echo 9999999999)" -le "$((before + 15))"
+  check "and the stack passes its own checks" until_passes play verify
 }
 
 # COMMAND...: what the stand-in for Grafana says that it was given is true of the command.
@@ -490,6 +524,7 @@ part "refusals" refusals
 part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
 
+part "a torn write-ahead log" torn_log
 part "upgrades" upgrades
 
 first=$(oldest)

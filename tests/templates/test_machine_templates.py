@@ -85,16 +85,16 @@ def test_a_dedicated_machine_drops_what_nobody_asked_for_last() -> None:
 
 
 def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
-    lines = [
-        'listener LISTEN 0 128 0.0.0.0:2022 0.0.0.0:* users:(("sshd",pid=384,fd=3)) ',
-        'listener LISTEN 0 128 [::]:2022 [::]:* users:(("sshd",pid=384,fd=4)) ',
-        'listener LISTEN 0 128 0.0.0.0:25 0.0.0.0:* users:(("master",pid=1,fd=4)) ',
+    heard = [
+        {"address": "0.0.0.0", "port": 2022, "program": "sshd"},
+        {"address": "::", "port": 2022, "program": "sshd"},
+        {"address": "0.0.0.0", "port": 25, "program": "master"},
     ]
     text = render.render(
         "docker",
         "firewall.nft.j2",
         **DEDICATED,
-        __docker_lines=lines,
+        __docker_found={"listeners": heard},
         ansible_port=2222,
         docker_open_ports=[29090],
         stack_https_port=8443,
@@ -110,18 +110,27 @@ def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "listeners",
+    "heard",
     [
         [],
         # Of a login that forwards something, by an sshd that systemd starts.
-        ['127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=9,fd=3)) '],
-        ['0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=9,fd=3)) ', "0.0.0.0:2222 0.0.0.0:* "],
+        [{"address": "127.0.0.1", "port": 6010, "program": "sshd"}],
+        [{"address": "::1", "port": 6010, "program": "sshd"}],
+        [
+            {"address": "0.0.0.0", "port": 22, "program": "sshd"},
+            {"address": "0.0.0.0", "port": 2222, "program": ""},
+        ],
     ],
 )
-def test_the_port_of_the_run_stays_open_where_this_machine_has_it(listeners: list[str]) -> None:
-    lines = [f"listener LISTEN 0 128 {line}" for line in listeners]
+def test_the_port_of_the_run_stays_open_where_this_machine_has_it(
+    heard: list[dict[str, object]],
+) -> None:
     text = render.render(
-        "docker", "firewall.nft.j2", **DEDICATED, ansible_port=2222, __docker_lines=lines
+        "docker",
+        "firewall.nft.j2",
+        **DEDICATED,
+        ansible_port=2222,
+        __docker_found={"listeners": heard},
     )
     (rule,) = [r for r in chain(text, "input") if "tcp dport" in r]
     assert re.findall(r"\d+", rule.split("{")[1].split("}")[0]) == ["22", "80", "443", "2222"]

@@ -1,6 +1,8 @@
 """Firewall, log rotation, Prometheus, `make env`, and a second stack's names in all of them."""
 
+import base64
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -184,6 +186,33 @@ def test_env_names_address_ca_and_credentials_quoted_for_a_shell() -> None:
     assert found["GATEWAY_CA"] == "/etc/emotions/ca.crt"
     assert found["API_USER"] == "admin"
     assert found["API_PASSWORD"] == "'made on the machine'\"'\"'s disk'"
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "it's $HOME",
+        '`id` "$(id)"',
+        r"a\b\\",
+        "#%&;|<>*?~!",
+        "{b} [c]",
+        "é ß 漢",
+        " spaces ",
+        "12345678901234",
+    ],
+)
+def test_a_shell_reads_every_character_of_a_password(password: str) -> None:
+    api = render.render("nginx", "env.j2", __nginx_made={"user-admin": password})
+    encoded = base64.b64encode(password.encode()).decode()
+    grafana = render.render(
+        "monitoring",
+        "env.j2",
+        __monitoring_grafana_runs=True,
+        __monitoring_grafana_secret={"content": encoded},
+    )
+    script = f'{api}\n{grafana}\nprintf "%s\\n" "$API_PASSWORD" "$GRAFANA_PASSWORD"'
+    read = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert read.stdout == f"{password}\n{password}\n"
 
 
 def test_env_carries_the_port_that_clients_type() -> None:

@@ -19,7 +19,12 @@ options=(
   --customize-hook='rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
 )
 
-if ! mmdebstrap "${options[@]}" trixie - ${mirror:+"$mirror"} \
+# The system is put together beside the engine's data: there is room, and its programs may run there,
+# which a /tmp that is small or mounted noexec does not allow.
+work=$(mktemp --directory --tmpdir="$(docker info --format '{{.DockerRootDir}}')" bootstrap.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+if ! TMPDIR=$work mmdebstrap "${options[@]}" trixie - ${mirror:+"$mirror"} \
   | docker import --change 'LABEL stack.base=trixie' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$image"
 then
   echo "The base image could not be made. If the package mirror is out of reach, name another one:" \
