@@ -43,7 +43,7 @@ def convert_all(play: Any) -> list[str]:
     manager = play.get_variable_manager()
     changed, wrong = typed_values(manager.extra_vars)
     # In place, since the manager has no way to set them; they win over everything else.
-    manager.extra_vars.update(changed)
+    manager.extra_vars.update(changed, __stack_typed=True)
     for host in manager._inventory.get_hosts():
         given = manager.get_vars(play=play, host=host, include_hostvars=False)
         given = {name: value for name, value in given.items() if name not in manager.extra_vars}

@@ -4,7 +4,9 @@ Each test runs Ansible itself on a playbook of one task, with the project's plug
 """
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,10 +68,16 @@ def text_inside(value: Any) -> Any:
     return as_text(value)
 
 
-def play(playbook: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def play(playbook: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ansible", "playbook", str(playbook), *arguments]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -226,6 +234,37 @@ def test_wrong_result_of_a_template_fails_where_it_is_used(tmp_path: Path) -> No
     )
     assert done.returncode == 2
     assert 'stack_lab has to be a boolean (true or false), not "maybe"' in done.stdout + done.stderr
+
+
+def test_run_without_the_conversion_changes_nothing(tmp_path: Path) -> None:
+    lock = yaml.safe_load((ROOT / "roles/docker/tasks/lock.yml").read_text())
+    assert lock[0]["ansible.builtin.import_tasks"] == "typed.yml"
+    (tmp_path / "hosts").write_text(yaml.safe_dump({"all": {"hosts": {"here": HOST}}}))
+    (tmp_path / "play.yml").write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.import_role: {name: docker, tasks_from: typed}\n"
+    )
+    # As the shared variables have it: the converter sets it to true.
+    hosts = ["-i", str(tmp_path / "hosts"), "-i", str(ROOT / "inventory/localhost.yml")]
+    hosts += ["--limit", "here"]
+    assert play(tmp_path / "play.yml", *hosts).returncode == 0
+    # Where a user has callbacks of another program.
+    done = play(tmp_path / "play.yml", *hosts, ANSIBLE_CALLBACK_PLUGINS=str(tmp_path))
+    assert done.returncode == 2
+    assert "unset ANSIBLE_CALLBACK_PLUGINS" in " ".join(done.stdout.split())
+
+
+def test_examples_of_the_readme_say_the_same_twice(see: See) -> None:
+    table = (ROOT / "README.md").read_text().split("| type | as text |")[1].split("\n\n")[0]
+    rows = [re.findall(r"`(-e .*?)`", row) for row in table.splitlines()[2:]]
+    as_json = [word for row in rows for word in shlex.split(row[-1])]
+    given = {name for text in as_json[1::2] for name in json.loads(text)}
+    assert len(given) >= 5
+    assert see(sorted(given), *as_json) == see(
+        sorted(given),
+        *as_json,
+        *[word for row in rows for part in row[:-1] for word in shlex.split(part)],
+    )
 
 
 # ---- what it was for --------------------------------------------------------------------------
