@@ -146,10 +146,15 @@ def test_every_public_variable_from_host_vars(see: See, tmp_path: Path) -> None:
     assert see(list(EXPECTED)) == EXPECTED
 
 
-def test_every_public_variable_from_a_template(see: See) -> None:
+@pytest.mark.parametrize("place", ["command line", "inventory"])
+def test_every_public_variable_from_a_template(see: See, place: str) -> None:
     given = {f"source_{name}": as_text(value) for name, value in EXPECTED.items()}
     given |= {name: f"{{{{ source_{name} }}}}" for name in EXPECTED}
-    assert see(list(EXPECTED), "-e", json.dumps(given)) == EXPECTED
+    if place == "inventory":
+        inventory = yaml.safe_dump({"all": {"hosts": {"here": HOST}, "vars": given}})
+        assert see(list(EXPECTED), inventory=inventory) == EXPECTED
+    else:
+        assert see(list(EXPECTED), "-e", json.dumps(given)) == EXPECTED
 
 
 def test_text_of_a_vault_is_decrypted_and_gets_its_type(see: See, tmp_path: Path) -> None:
