@@ -1,4 +1,4 @@
-"""Values as people give them, converted to the types of the roles' argument specs.
+"""Values as users give them, converted to the types of the roles' argument specs.
 
 `-e name=value`, an INI inventory and quoted YAML all give text. Ansible's own check of argument
 specs accepts text that could be converted and hands it to the roles unconverted. Here it is
@@ -50,7 +50,7 @@ class WrongValue(ValueError):
         super().__init__(f"{path} has to be {kind}, not {shown}.")
 
 
-# ---- what there is ----------------------------------------------------------------------------
+# ---- specs ------------------------------------------------------------------------------------
 
 
 @cache
@@ -86,7 +86,7 @@ def convert(path: str, value: Any, spec: Spec, hidden: bool = False) -> Any:
         hidden: Whether the value is a part of a secret, which an error must not show.
 
     Raises:
-        WrongValue: The value is not, and does not say, one of that type.
+        WrongValue: The value neither has that type nor is text that can be converted to it.
     """
     hidden = hidden or bool(spec.get("no_log"))
     kind: str = spec.get("type", "str")
@@ -108,11 +108,11 @@ def _has_secret(spec: Spec) -> bool:
 
 
 def _kind(kind: str, spec: Spec) -> str:
-    """Say in words what the spec asks for."""
+    """Return the spec's type in words."""
     if kind != "list":
         return KINDS[kind]
     elements = {"str": "texts", "int": "whole numbers", "dict": "dictionaries"}
-    return f"a list of {elements[spec['elements']]}"
+    return f"a list of {elements.get(spec['elements'], 'values')}"
 
 
 def _bool(path: str, value: Any, spec: Spec, hidden: bool) -> bool:
@@ -211,7 +211,7 @@ CONVERTERS: dict[str, Callable[[str, Any, Spec, bool], Any]] = {
 }
 
 
-# ---- what people read -------------------------------------------------------------------------
+# ---- examples ---------------------------------------------------------------------------------
 
 
 def _sample(name: str, spec: Spec) -> Any:
@@ -243,7 +243,7 @@ def example(name: str, spec: Spec) -> str:
 
 
 def _is_template(value: Any) -> bool:
-    """Tell whether Ansible has yet to render or decrypt the value, or a part of it."""
+    """Return whether Ansible has yet to render or decrypt the value, or a part of it."""
     if isinstance(value, Mapping):
         return any(map(_is_template, value.values()))
     if isinstance(value, list):
