@@ -22,6 +22,10 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[1]
+# Run as a program, this file's own folder is on the path and the project's is not.
+sys.path.insert(0, str(ROOT))
+from plugins.filter.typed import typed_values  # noqa: E402
+
 ROLES = ("docker", "certs", "api", "nginx", "monitoring", "host")
 # By name: what a user adds beside them (host_vars, a vault) is not the default inventory.
 SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring.yml")
@@ -95,7 +99,10 @@ def _variables(role: str, overrides: dict[str, Any]) -> dict[str, Any]:
         "role_path": folder,
         "__nginx_version": NGINX_VERSION,
     }
-    variables |= _trusted(overrides)
+    given, wrong = typed_values(overrides)
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    variables |= _trusted(overrides | given)
     return variables
 
 
@@ -164,10 +171,15 @@ def _code(value: Any) -> str:
     return f"`{_cell(text)}`"
 
 
-def _spec(role: str) -> dict[str, Any]:
+def _spec(role: str, entry: str = "main") -> dict[str, Any]:
     text = (ROOT / "roles" / role / "meta/argument_specs.yml").read_text()
-    main: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"]
-    return main
+    found: dict[str, Any] = yaml.safe_load(text)["argument_specs"][entry]
+    return found
+
+
+def _kind(option: dict[str, Any]) -> str:
+    """Say of which type a variable is."""
+    return str(option["type"]) + (f" of {option['elements']}" if "elements" in option else "")
 
 
 def _role_table(role: str) -> Iterator[str]:
@@ -177,11 +189,10 @@ def _role_table(role: str) -> Iterator[str]:
     yield "| variable | type | default | what it does |"
     yield "|---|---|---|---|"
     for name, option in spec["options"].items():
-        kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
         text = option["description"]
         if "choices" in option:
             text += f" One of {', '.join(f'`{choice}`' for choice in option['choices'])}."
-        yield f"| `{name}` | {kind} | {_code(option.get('default'))} | {_cell(text)} |"
+        yield f"| `{name}` | {_kind(option)} | {_code(option.get('default'))} | {_cell(text)} |"
         for key, part in option.get("options", {}).items():
             need = "required" if part.get("required") else ""
             yield f"| · `{key}` | {part['type']} | {need} | {_cell(part['description'])} |"
@@ -211,12 +222,14 @@ def stack_variables() -> list[tuple[str, Any, str]]:
 
 
 def _stack_table() -> Iterator[str]:
-    yield "### stack: What all roles share"
+    spec = _spec("docker", "stack")
+    yield f"### stack: {spec['short_description']}"
     yield ""
-    yield "| variable | default | what it does |"
-    yield "|---|---|---|"
+    yield "| variable | type | default | what it does |"
+    yield "|---|---|---|---|"
     for name, value, comment in stack_variables():
-        yield f"| `{name}` | {_code(value)} | {_cell(comment)} |"
+        kind = _kind(spec["options"][name])
+        yield f"| `{name}` | {kind} | {_code(value)} | {_cell(comment)} |"
 
 
 def tables() -> str:

@@ -252,7 +252,7 @@ refusals() {
   refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
   refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
   refused "a value of the wrong kind is refused" 'look like 10r/s' -e nginx_rate_limit=fast
-  refused "a number that is none, for the last role, is refused before anything is changed" "argument 'host_swap_mb' is of type str" -e host_swap_mb=lots -e nginx_memory=160M
+  refused "a number that is none, for the last role, is refused before anything is changed" 'host_swap_mb has to be a whole number, 0 or more, not "lots"' -e host_swap_mb=lots -e nginx_memory=160M
   refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"
   python3 -m http.server 19099 --bind 127.0.0.1 >/dev/null 2>&1 &
   server=$!

@@ -28,10 +28,10 @@ def role_yaml(role: str, name: str) -> dict[str, Any]:
     return content
 
 
-def options(role: str) -> dict[str, dict[str, Any]]:
+def options(role: str, entry: str = "main") -> dict[str, dict[str, Any]]:
     """Return the role's public variables as its argument specs name them."""
     found: dict[str, dict[str, Any]]
-    found = role_yaml(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    found = role_yaml(role, "meta/argument_specs.yml")["argument_specs"][entry]["options"]
     return found
 
 
