@@ -220,7 +220,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.found: dict[str, list[Change]] = {}
-        self.failed: dict[str, str] = {}
+        self.failed: dict[str, list[str]] = {}
 
     def _take(self, result: Any) -> None:
         task, outcome = result.task, result.result
@@ -241,7 +241,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             of_host += changes(module, task.get_name(), args, outcome)
 
     def _refuse(self, result: Any) -> None:
-        self.failed.setdefault(result.host.get_name(), reason(result.result))
+        # Of a loop the item says why, of a block that rescues the cause comes first.
+        told = self.failed.setdefault(result.host.get_name(), [])
+        if "results" not in result.result and reason(result.result) not in told:
+            told.append(reason(result.result))
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._take(result)
@@ -272,9 +275,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for host in hosts:
             heading = f"{host}:\n" if len(hosts) > 1 else ""
             if stats.failures.get(host) or stats.dark.get(host):
-                self._display.display(
-                    f"{heading}{self.failed.get(host, 'The check failed.')}", stderr=True
-                )
+                told = "\n".join(self.failed.get(host, ["The check failed."]))
+                self._display.display(f"{heading}{told}", stderr=True)
             else:
                 self._display.display(f"{heading}{printed(plans[host])}")
         if path := self.get_option("json_path"):

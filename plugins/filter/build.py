@@ -28,41 +28,44 @@ ADVICE = [
         "The disk is full: `docker system df` shows what the engine holds, `df` the rest.",
     ),
     (
-        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|self-signed certificate in certificate chain",
+        r"certificate[ _]verify[ _]failed|self-signed certificate in certificate chain",
         "A proxy of this network opens TLS: give its CA with stack_ca_bundle.",
     ),
     (
-        r"Temporary failure resolving|Temporary failure in name resolution|Could not resolve"
-        r"|no such host|Name or service not known",
-        "The build resolves no names: check the machine's DNS, the engine's (`dns` in /etc/docker/daemon.json), "
-        "or name the network's proxy with stack_http_proxy and stack_https_proxy.",
+        r"Temporary failure (resolving|in name resolution)|Could not resolve|no such host"
+        r"|Name or service not known",
+        "The build resolves no names: check the DNS of the machine and of the engine (`dns` in "
+        "/etc/docker/daemon.json), or name the network's proxy with stack_http_proxy and "
+        "stack_https_proxy.",
     ),
     (
-        r"Connection timed out|Connection refused|Network is unreachable|Failed to establish a new connection"
-        r"|Read timed out|407 +Proxy Authentication",
-        "The build does not reach a server: check the network, stack_http_proxy, stack_https_proxy and "
-        "stack_pip_index_url.",
+        r"Connection timed out|Connection refused|Network is unreachable|Read timed out"
+        r"|Failed to establish a new connection|407 +Proxy Authentication",
+        "The build does not reach a server: check the network, stack_http_proxy, "
+        "stack_https_proxy and stack_pip_index_url.",
     ),
     (
-        r"Hash Sum mismatch|File has unexpected size|Release file .* is not valid yet|has no Release file",
-        "The package mirror is being updated or the machine's clock is wrong: check `date`, then try again.",
+        r"Hash Sum mismatch|File has unexpected size|Release file .* is not valid yet",
+        "The package mirror is being updated, or the machine's clock is wrong: check `date`, "
+        "then try again.",
     ),
     (
         r"No matching distribution found|Could not find a version that satisfies",
-        "pip finds no such version: check src/api/requirements.txt, and that stack_pip_index_url has it for this "
-        "Python and processor.",
+        "pip finds no such version: check src/api/requirements.txt, and that the index has it "
+        "for this Python and processor (stack_pip_index_url).",
     ),
     (
-        r"unmet dependencies|Unable to locate package|has no installation candidate|not installable",
-        "The package mirror does not have these versions yet: choose a newer mirror, or wait for it to be updated.",
+        r"unmet dependencies|Unable to locate package|no installation candidate|not installable",
+        "The package mirror does not have these versions: choose a newer one, or wait for it to "
+        "be updated.",
     ),
     (
         r"-m api\.compile|model\.joblib|model\.json|import api\.",
-        "The image's own check refused the model or the code: `make check-model` runs it on this machine; "
-        "`git checkout model` brings the committed model back.",
+        "The image's own check refused the model or the code: `make check-model` runs it on this "
+        "machine; `git checkout model` brings the committed model back.",
     ),
     (
-        r"parse error|unknown instruction|(COPY|ADD) failed|failed to compute cache key|not found in build context",
+        r"parse error|unknown instruction|(COPY|ADD) failed|failed to compute cache key",
         "The Dockerfile or its context is wrong: compare it with the committed one (`git diff`).",
     ),
 ]

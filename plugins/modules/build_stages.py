@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Remove what image builds leave untagged and hold a model, and stages that no build needs any more."""
+"""Remove the untagged stages of image builds that hold a model, and those of former builds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ DOCUMENTATION = """
 module: build_stages
 short_description: remove untagged stages of image builds
 description:
-  - The classic builder leaves each stage of a build as an untagged image. Stages that hold a model are removed, with
-    what led to them up to the stage before the model. That one is the cache of the next build and stays.
-  - Cached stages of former builds (another base image, other libraries) are removed once a new one is there.
+  - The classic builder leaves each stage of a build as an untagged image. Those that hold a model
+    are removed. The one before the model is the cache of the next build and stays.
+  - Cached stages of former builds (another base image, other libraries) are removed once a new one
+    is there.
 options:
   component:
     description: Value of the label C(stack.build) of the stages.
@@ -70,13 +71,13 @@ def clean(docker: Docker, component: str) -> list[str]:
         else:
             in_use.add(image)
 
-    # Each that goes uncovers the one before it, until one without the model: the next build's cache.
+    # Each that goes uncovers the one before it, until one has no model: the next build's cache.
     before: set[str] = set()
     while stages := set(untagged(docker, label, MODEL_LABEL)) - in_use:
         for image in sorted(stages):
             before.add(parent(docker, image))
             remove(image, "--no-prune")
-    cache = before & set(untagged(docker, label))
+    cache = before - {"", *removed}
     while cache and (stages := set(untagged(docker, label)) - cache - in_use):
         for image in sorted(stages):
             remove(image, *(["--no-prune"] if ancestors(docker, image) & cache else []))
