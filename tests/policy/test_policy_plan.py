@@ -126,7 +126,7 @@ def test_every_exception_is_one(place: str) -> None:
 )
 def test_a_container_is_compared_without_image_and_network(arguments: dict[str, Any]) -> None:
     assert arguments["pull"] == "{{ __stack_pull }}"
-    assert "__stack_network_here" in str(arguments.get("networks"))
+    assert "__stack_can_join" in str(arguments.get("networks"))
 
 
 # ---- every public variable ----------------------------------------------------------------------
