@@ -19,7 +19,8 @@ umask 077
 WORK=$(mktemp -d)
 passed=0 failed=0
 
-play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
+# Both by the checkout in PLANNED, where that is set.
+play() { (cd "${PLANNED:-.}" && timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1); }
 plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
@@ -49,6 +50,59 @@ refused() { # NAME WORDS ARGUMENT...
   check "$name" test "$code" -ne 0
   check "$name: the message says what to do" bash -c 'tr -s " \n" " " <"$1" | grep -qE "$2"' _ "$WORK/log" "$words"
   check "$name: what ran goes on running" test -n "$before" -a "$before" = "$after"
+}
+
+# What a run changes is what the plan of it said.
+as_planned() { # NAME ARGUMENT...
+  local name=$1
+  shift
+  check "a plan of this: $name" with_json plan "$@"
+  .venv/bin/python tests/planned.py look "$STACK" >"$WORK/before"
+  check "$name" play site "$@"
+  check "$name: as planned" .venv/bin/python tests/planned.py compare "$STACK" "$WORK/before" "$WORK/plan.json"
+}
+with_json() { STACK_PLAN_JSON="$WORK/plan.json" "$@" >"$WORK/plan" 2>"$WORK/log"; }
+
+# FOLDER: another checkout, to change something in.
+another_checkout() {
+  mkdir "$1"
+  cp -r ansible.cfg inventory playbooks plugins roles src model "$1/"
+  ln -s "$PWD/.venv" "$1/.venv"
+}
+holding_a_model() { docker image ls --quiet --filter dangling=true --filter label=stack.build.model; }
+libraries() { docker image ls --quiet --filter dangling=true --filter label=stack.build=api; }
+
+# Plans of whatever may change, each held against the run.
+plans() {
+  local before
+  another_checkout "$WORK/code"
+  echo '# another' >>"$WORK/code/src/api/endpoint.py"
+  sed -i 's/"version": "/&another-/' "$WORK/code/model/model.json"
+  before=$(libraries)
+  PLANNED="$WORK/code" as_planned "another model and other code of the service"
+  check "its build started from the libraries that were there" test -n "$before" -a "$before" = "$(libraries)"
+  check "and no untagged image holds a model" test -z "$(holding_a_model)"
+  as_planned "values of every role" -e nginx_rate_limit=20r/s -e nginx_memory=160M -e api_memory=272M -e monitoring_prometheus_retention=14d \
+    -e monitoring_alert_webhook=http://127.0.0.1:9/ -e docker_drop_rule=false -e host_login_message=false \
+    -e '{"nginx_users":[{"name":"admin"},{"name":"second"},{"name":"third","password":"chosen-by-a-person"}]}'
+  as_planned "back to what there was"
+
+  another_checkout "$WORK/broken"
+  echo 'raise SystemExit("broken on purpose")' >>"$WORK/broken/src/api/v1/main.py"
+  before=$(running)
+  PLANNED="$WORK/broken" play site
+  check "a build that fails ends the run" test $? -ne 0
+  check "its reason is shown once" test "$(grep -c '^ *- broken on purpose' "$WORK/log")" = 1
+  check "with advice that fits, and without colours" bash -c "tr -s ' \n' ' ' <'$WORK/log' | grep -q 'own check refused the model or the code' && ! grep -q '\\x1b\[91m' '$WORK/log'"
+  check "what ran goes on running" test "$before" = "$(running)"
+  check "and no untagged image holds a model" test -z "$(holding_a_model)"
+
+  docker run --detach --rm --label stack= --name "$STACK-bare" --network none --user 0:0 --entrypoint sleep "$(docker ps --filter "name=$STACK-api-v1-1" --format '{{.Image}}')" 600 >/dev/null
+  INVENTORY="$STACK-bare," ARGS="-c community.docker.docker -e ansible_user=root -e ansible_python_interpreter=/usr/bin/python3 -e stack_name=bare" \
+    playbooks/plan.sh >"$WORK/plan" 2>"$WORK/log"
+  check "a machine without an engine has a plan" grep -q 'docker.io.* installed' "$WORK/plan"
+  check "of everything" grep -q 'Build every image and start every container' "$WORK/plan"
+  docker rm --force "$STACK-bare" >/dev/null
 }
 
 # USER PASSWORD: the status of a prediction; its head and body go to $WORK.
@@ -472,7 +526,7 @@ fi
 
 play teardown # of a run that was cut off
 
-check "a second stack comes up beside the first" play site
+as_planned "a second stack comes up beside the first"
 check "it predicts through its own port" predicts
 before=$(running)
 check "a second run passes" play site
@@ -486,16 +540,15 @@ before=$(running)
 plan >"$WORK/plan"
 check "a plan of the same says that nothing would change, while containers start as well" grep -q '^Nothing: ' "$WORK/plan"
 plan -e nginx_rate_limit=20r/s -e api_memory=272M >"$WORK/plan"
-check "a plan of another limit names the directive" grep -q 'limits.conf: + limit_req_zone .*rate=20r/s' "$WORK/plan"
-check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
-mkdir "$WORK/planned"
-cp -r ansible.cfg inventory playbooks roles src model "$WORK/planned/"
-ln -s "$PWD/.venv" "$WORK/planned/.venv"
+check "a plan of another limit names the directive" grep -q '+ limit_req_zone .*rate=20r/s' "$WORK/plan"
+check "and the replicas that would be replaced" bash -c "[ \$(grep -cE 'api-v[12]-[0-9]+ is replaced' '$WORK/plan') = 4 ]"
+another_checkout "$WORK/planned"
 for image in nginx/files/image monitoring/files/exporters monitoring/files/prometheus; do echo '# another' >>"$WORK/planned/roles/$image/Dockerfile"; done
 PLANNED="$WORK/planned" plan >"$WORK/plan" 2>"$WORK/log"
-check "a plan of other images names what is replaced, and builds none" test "$(grep -cE 'replaced.*(nginx-1|exporter-1|prometheus-1)' "$WORK/plan")" = 6
+check "a plan of other images names what is replaced, and builds none" test "$(grep -cE '(nginx|exporter|prometheus)-1 is replaced' "$WORK/plan")" = 6
 check "a plan of what Nginx refuses fails and says so" plan_refused -e nginx_body_size=99999999999999999999m
 check "and plans changed nothing" test "$before" = "$(running)"
+part "plans" plans
 
 check "a certificate in order is left alone" test -z "$("$STACK-certificate")"
 before=$(file_serial)

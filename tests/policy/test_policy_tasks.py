@@ -153,6 +153,7 @@ def test_modules_are_named_in_full() -> None:
         " become become_user delegate_to run_once tags args environment any_errors_fatal"
         " delegate_facts throttle timeout".split()
     )
+    known |= {path.stem for path in ROOT.glob("plugins/modules/*.py")}
     short = [f"{p}: {k}" for p, t in role_tasks() for k in t if "." not in k and k not in known]
     assert short == []
 
