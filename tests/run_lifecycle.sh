@@ -17,7 +17,7 @@ passed=0 failed=0
 play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
 plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
-query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
+query() { curl -sS --noproxy "*" --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
 
 check() { # NAME COMMAND...
@@ -48,7 +48,7 @@ refused() { # NAME WORDS ARGUMENT...
 
 # USER PASSWORD: the status of a prediction; its head and body go to $WORK.
 answer() {
-  curl -sS --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "$1:$2" -H 'Content-Type: application/json' -d '{"sentence": "what a wonderful morning"}' \
+  curl -sS --noproxy "*" --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "$1:$2" -H 'Content-Type: application/json' -d '{"sentence": "what a wonderful morning"}' \
     -D "$WORK/headers" -o "$WORK/body" -w '%{http_code}' "https://localhost:$HTTPS/predict"
 }
 predicts() { # [USER]
@@ -170,7 +170,7 @@ until_passes() {
 
 # When the oldest figure that Prometheus has was taken (Unix time).
 oldest() { query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1 | grep -oE '^[0-9]+'; }
-healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
+healthy() { curl -sS --noproxy "*" --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
 
 # DAYS: a figure `seen` of so many days from now, in a block of its own.
 figure_of() {
@@ -200,7 +200,7 @@ clock_was_ahead() {
 
 # COMMAND...: what the stand-in for Grafana says that it was given is true of the command.
 grafana_found() {
-  with_env bash -c 'curl -sS --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
+  with_env bash -c 'curl -sS --noproxy "*" --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
 }
 grafana_started() { docker inspect --format '{{.State.StartedAt}}' "$STACK-grafana-1"; }
 grafana_database() { cat "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-grafana")/grafana.db"; }
@@ -229,7 +229,7 @@ END
   check "its copy is gone from the machine" test ! -e "/etc/$STACK/grafana-image.tar"
   check "it knows data source, dashboards, home and password" grafana_found \
     grep -q '"user": true, "source": "prometheus", .*"dashboards": \["gateway", "host", "model", "overview"\], "home": "overview", "writable": \[\]'
-  check "nobody gets in without the password" test "$(curl -sS -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
+  check "nobody gets in without the password" test "$(curl -sS --noproxy "*" -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
   check "which the engine tells nobody" bash -c "! docker inspect $STACK-grafana-1 | grep -q '$(cat "/etc/$STACK/secrets/grafana-admin")'"
   before=$(running)
   check "a run after that passes" play site "${GRAFANA_IMAGE[@]}"

@@ -19,7 +19,7 @@ DOCUMENTATION = r"""
 module: gateway_check
 short_description: Asks the gateway as a client does
 description:
-  - Connects to an address and verifies the certificate for a name, as C(curl --connect-to) does.
+  - Connects to an address and verifies the certificate for a name, as --connect-to of curl does.
     The certificate then need not hold the address, and DNS need not know the name.
   - A proxy of the environment has no part in it. Nothing is changed.
   - A failure says where it asked, by which name, and what came of it; never the password.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import STACK, predict, request_id, until_logged
+from host.stack import CURL, CURL_GATEWAY, STACK, predict, request_id, until_logged
 
 Inspected = dict[str, dict[str, Any]]
 ETC = f"/etc/{STACK}"
@@ -103,9 +103,7 @@ def test_current_leads_to_a_folder_named_by_its_content(host: Host) -> None:
 def test_gateways_workers_run_the_current_configuration(host: Host, inspected: Inspected) -> None:
     current = host.check_output("readlink %s", f"{ETC}/nginx/current")
     address = inspected["nginx-1"]["NetworkSettings"]["Networks"][STACK]["IPAddress"]
-    answer = host.check_output(
-        "curl --silent --fail --max-time 5 %s", f"http://{address}:8081/version"
-    )
+    answer = host.check_output(f"{CURL} --fail %s", f"http://{address}:8081/version")
     assert json.loads(answer) == {"version": current}
 
 
@@ -202,8 +200,7 @@ def test_access_log_is_json_with_the_agreed_fields(host: Host) -> None:
 def test_access_log_of_an_error_names_what_the_client_asked_for(host: Host) -> None:
     answer = host.check_output(
         "bash -c %s - %s",
-        'eval "$("$1" env)"; curl --silent --retry 3 --include --cacert "$GATEWAY_CA" '
-        '--data x "$GATEWAY_URL/predict"',
+        f'eval "$("$1" env)"; {CURL_GATEWAY} --data x "$GATEWAY_URL/predict"',
         STACK,
     )
     line = log_line(host, request_id(answer))
