@@ -163,23 +163,3 @@ def test_every_number_of_the_benchmark_is_held_or_explained() -> None:
         x for row in re.findall(r"(?m)^\| ([45]\.[\d., ]+) \|", text) for x in row.split(", ")
     }
     assert held | explained == wanted
-
-
-# ---- proxies ------------------------------------------------------------------------------------
-
-# A call in a script, in a command line of Python or after a pipe; not the word in a sentence.
-CURL_CALL = re.compile(r"\bcurl (?=-)(?:[^\n\\]|\\.|\\\n)*")
-# Of a page for readers: what a client calls on a machine that is not ours to know.
-READERS = (".md", ".j2", ".svg")
-
-
-def test_curl_asks_no_proxy() -> None:
-    """It obeys http_proxy, for 127.0.0.1 as well. (Of Python's urlopen ruff says so: TID251.)"""
-    calls = [
-        (relative(path), call)
-        for path, text in text_files()
-        if path.suffix not in READERS and path != Path(__file__)
-        for call in CURL_CALL.findall(without_comments(text))
-    ]
-    assert len(calls) >= 10
-    assert [call for call in calls if "--noproxy" not in call[1]] == []

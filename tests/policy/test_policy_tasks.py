@@ -205,23 +205,6 @@ def test_every_wait_ends() -> None:
             assert "delay" in task, place
 
 
-# ---- the machine's own addresses -----------------------------------------------------------------
-
-
-def test_no_proxy_is_asked_for_an_address_of_the_machine() -> None:
-    """`uri` and `get_url` obey http_proxy, for 127.0.0.1 and the stack's network as well."""
-    plays = [(relative(p), play) for p in PLAYBOOKS for play in load(p)]
-    playbooks = [(place, task) for place, play in plays for task in walk(play.get("tasks", []))]
-    asked = [
-        (place, arguments)
-        for place, task in [*role_tasks(), *playbooks]
-        for module in ("uri", "get_url")
-        if (arguments := calls(task, module)) is not None
-    ]
-    assert len(asked) >= 8
-    assert [place for place, arguments in asked if arguments.get("use_proxy") is not False] == []
-
-
 # ---- secrets ------------------------------------------------------------------------------------
 
 
