@@ -158,6 +158,52 @@ refusals() {
   refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
 }
 
+# COMMAND...: with web proxies in the environment at which nobody answers.
+behind_dead_proxies() {
+  local name proxies=()
+  for name in http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY; do proxies+=("$name=http://127.0.0.1:9"); done
+  local -x "${proxies[@]}"
+  "$@"
+}
+
+# ADDRESS HOST: where plain HTTP leads to, without the path.
+redirect_of() { curl -sS --noproxy "*" --max-time 10 -o /dev/null -w '%{redirect_url}' -H "Host: $2" "http://$1:$HTTP/" | sed 's|/$||'; }
+changes_nothing() { grep -qE 'changed=0 .*failed=0' "$WORK/log"; }
+certificate_has() { openssl x509 -noout -ext subjectAltName -in "/etc/$STACK/tls/server.crt" | grep -qw "$1"; }
+
+# Names, addresses and proxies of other people's machines.
+names() {
+  local long address=198.51.100.7 other=198.51.100.8
+  long=$(printf 'n%.0s' {1..60})
+  local named=(-e "stack_bind_address=$address" -e "{\"stack_hostnames\": [\"*.example.org\", \"$long\"]}")
+  refused "a name that is none is refused" 'Not usable: https://a.example' -e '{"stack_hostnames": ["https://a.example"]}'
+
+  # A network card that has two addresses.
+  ip link add lifecycle0 type dummy
+  ip address add "$address/24" dev lifecycle0
+  ip address add "$other/24" dev lifecycle0
+  ip link set lifecycle0 up
+  check "a long name, a wildcard and one address to bind to, behind dead proxies" behind_dead_proxies play site "${named[@]}"
+  check "the card's second address is in the certificate" certificate_has "$other"
+  check "a second run passes" behind_dead_proxies play site "${named[@]}"
+  check "and changes nothing" changes_nothing
+  check "the gateway answers at that address only" bash -c "! curl -sk --noproxy '*' --max-time 5 https://127.0.0.1:$HTTPS/"
+  check "make env names it" with_env bash -c "[ \$GATEWAY_URL = https://$STACK.example.org:$HTTPS -a \$GATEWAY_ADDRESS = $address ]"
+  check "the contract holds there" behind_dead_proxies env ARGS="-e stack_name=$STACK" HTTP_PORT=$HTTP tests/run_tests.sh
+  check "a redirect leads to the name that was asked for" test "$(redirect_of "$address" api.example.org)" = "https://api.example.org:$HTTPS"
+  check "and never to a wildcard" test "$(redirect_of "$address" foreign.example)" = "https://$STACK.example.org:$HTTPS"
+  # A VPN.
+  ip link add tun77 type dummy
+  ip address add 198.51.100.129/32 dev tun77
+  ip link set tun77 up
+  check "a run passes while a VPN is up" play site "${named[@]}"
+  check "and changes nothing" changes_nothing
+  ip link delete tun77
+  ip link delete lifecycle0
+  check "names and address are as before" play site
+  check "and it predicts" predicts
+}
+
 # COMMAND...: until it passes, at most three minutes.
 until_passes() {
   local deadline=$((SECONDS + 180))
@@ -318,6 +364,8 @@ part() {
 }
 
 finish() {
+  ip link delete tun77 2>/dev/null
+  ip link delete lifecycle0 2>/dev/null
   [[ -n $(docker ps --all --quiet --filter "label=stack=$STACK") ]] && play teardown
   rm -rf "$WORK"
 }
@@ -348,7 +396,7 @@ plan -e nginx_rate_limit=20r/s -e api_memory=272M >"$WORK/plan"
 check "a plan of another limit names the directive" grep -q 'limits.conf: + limit_req_zone .*rate=20r/s' "$WORK/plan"
 check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
 mkdir "$WORK/planned"
-cp -r ansible.cfg inventory playbooks roles src model "$WORK/planned/"
+cp -r ansible.cfg inventory playbooks plugins roles src model "$WORK/planned/"
 ln -s "$PWD/.venv" "$WORK/planned/.venv"
 for image in nginx/files/image monitoring/files/exporters monitoring/files/prometheus; do echo '# another' >>"$WORK/planned/roles/$image/Dockerfile"; done
 PLANNED="$WORK/planned" plan >"$WORK/plan" 2>"$WORK/log"
@@ -379,6 +427,7 @@ check "a run right after that passes" play site -e nginx_memory=192M
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
 part "refusals" refusals
+part "names, addresses and proxies" names
 part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
 
