@@ -177,6 +177,7 @@ names() {
   long=$(printf 'n%.0s' {1..60})
   local named=(-e "stack_bind_address=$address" -e "{\"stack_hostnames\": [\"*.example.org\", \"$long\"]}")
   refused "a name that is none is refused" 'Not usable: https://a.example' -e '{"stack_hostnames": ["https://a.example"]}'
+  refused "an address that the machine lacks is refused" 'is no address of this machine; it has' -e "stack_bind_address=$address"
 
   # A network card that has two addresses.
   ip link add lifecycle0 type dummy
