@@ -33,5 +33,6 @@ esac
 machine=${GATEWAY_HOST:-$machine}
 # Where Vagrant forwards Prometheus and Grafana to; by ssh alone, the addresses are the machine's own.
 sed -e "s|^GATEWAY_CA=.*|GATEWAY_CA=$ca|" -e "s|^GATEWAY_URL=https://localhost|GATEWAY_URL=https://$machine|" \
+  -e "s|^GATEWAY_ADDRESS=127\..*|GATEWAY_ADDRESS=$machine|" \
   ${STACK_PROMETHEUS_PORT:+-e "s|^PROMETHEUS_URL=.*|PROMETHEUS_URL=http://127.0.0.1:$STACK_PROMETHEUS_PORT|"} \
   ${STACK_GRAFANA_PORT:+-e "s|^GRAFANA_URL=http.*|GRAFANA_URL=http://127.0.0.1:$STACK_GRAFANA_PORT|"} <<<"$lines"

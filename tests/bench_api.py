@@ -24,6 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import direct
+
 ROOT = Path(__file__).resolve().parents[1]
 APPS = ROOT / "tests" / "bench_apps"
 VENVS = ROOT / ".cache" / "bench"
@@ -159,7 +161,7 @@ def answers(engine: Engine) -> bool:
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with direct.open_url(request, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

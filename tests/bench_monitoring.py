@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import bench_gateway
+import direct
 from bench_api import ROOT, ROUNDS, SECONDS
 from bench_gateway import HOSTED, STACK, Bench, output
 from security.neighbour import neighbour
@@ -98,7 +99,7 @@ def ask_prometheus(query: str) -> dict[str, float]:
     lines = output("bash", "-c", f"{STACK} env").splitlines()
     address = dict(line.split("=", 1) for line in lines if "=" in line)["PROMETHEUS_URL"]
     words = urllib.parse.urlencode({"query": query})
-    with urllib.request.urlopen(f"{address}/api/v1/query?{words}", timeout=30) as answer:
+    with direct.open_url(f"{address}/api/v1/query?{words}", timeout=30) as answer:
         found = json.load(answer)["data"]["result"]
     return {series["metric"]["container"]: float(series["value"][1]) for series in found}
 

@@ -52,6 +52,7 @@ if [ -z "${GATEWAY_URL:-}" ] || [ -z "${GATEWAY_CA:-}" ]; then
   lines=$(env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -s env) || die 'make -s env failed; is the stack up?'
   # In a shell of its own, so that an odd line cannot change this one.
   printed() { env -i PATH="$PATH" bash -c 'eval "$1"; printf %s "${!2-}"' - "$lines" "$1"; }
+  [ -n "${GATEWAY_URL:-}" ] || GATEWAY_ADDRESS=$(printed GATEWAY_ADDRESS)
   : "${GATEWAY_URL:=$(printed GATEWAY_URL)}" "${GATEWAY_CA:=$(printed GATEWAY_CA)}"
 fi
 [ -r "$GATEWAY_CA" ] || die "GATEWAY_CA='$GATEWAY_CA' is no readable file"
@@ -60,8 +61,11 @@ authority=${authority%%/*}
 host=${authority%:*} port=443
 [[ $authority =~ :([0-9]+)$ ]] && port=${BASH_REMATCH[1]}
 # The checkers get one address; a proxy of the environment has no part in it.
-readonly ADDRESS=127.0.0.1
-unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
+case $host in
+  localhost) readonly ADDRESS=127.0.0.1 ;;
+  *) readonly ADDRESS=${GATEWAY_ADDRESS:-$host} ;;
+esac
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 [ -x "$SSLYZE" ] || die "sslyze is not installed: make check-tls does it"
 docker image inspect "$base_image" >/dev/null 2>&1 ||

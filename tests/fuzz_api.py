@@ -53,7 +53,7 @@ def spoil(body: bytes, chance: random.Random) -> bytes:
 def is_ready(url: str) -> bool:
     """Ask the replica itself."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -61,7 +61,9 @@ def is_ready(url: str) -> bool:
 def throw_spoilt_bodies(url: str, seed: int) -> None:
     """Post spoilt bodies and check that every refusal is JSON."""
     chance = random.Random(seed)
-    with httpx.Client(base_url=url, headers={"content-type": "application/json"}) as client:
+    with httpx.Client(
+        base_url=url, headers={"content-type": "application/json"}, trust_env=False
+    ) as client:
         for _ in range(SPOILT):
             path = chance.choice(list(GOOD))
             body = spoil(GOOD[path], chance)

@@ -3,7 +3,8 @@
 
     python tests/knock.py [--new] UNTIL
 
-Takes GATEWAY_URL, GATEWAY_CA, API_USER and API_PASSWORD from the environment (`make env`).
+Takes GATEWAY_URL, GATEWAY_ADDRESS, GATEWAY_CA, API_USER and API_PASSWORD from the environment
+(`make env`).
 Asks for a prediction seven times a second over one connection, as the gateway's limit allows;
 with --new it opens a connection for each request instead, as fast as it can, and asks for a page
 that is not there. Stops when the file UNTIL appears. Prints `N asked, N failed, N raced, worst N
@@ -20,10 +21,10 @@ import json
 import os
 import pathlib
 import select
-import ssl
 import sys
 import time
-import urllib.parse
+
+import direct
 
 # However long the thing takes, this ends.
 LONGEST = 1800
@@ -35,8 +36,6 @@ def main() -> int:
     parser.add_argument("--new", action="store_true")
     options = parser.parse_args()
 
-    gateway = urllib.parse.urlsplit(os.environ["GATEWAY_URL"])
-    context = ssl.create_default_context(cafile=os.environ["GATEWAY_CA"])
     method, path, body, wanted = "GET", "/nothing", None, 404
     headers = {}
     if not options.new:
@@ -46,12 +45,7 @@ def main() -> int:
         token = base64.b64encode(both.encode()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {token}"}
 
-    def connect() -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(
-            str(gateway.hostname), gateway.port or 443, context=context, timeout=10
-        )
-
-    connection = connect()
+    connection = direct.Gateway()
     asked, raced, used, worst = 0, 0, False, 0.0
     failures = []
     end = time.monotonic() + LONGEST

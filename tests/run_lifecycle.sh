@@ -23,7 +23,7 @@ passed=0 failed=0
 play() { (cd "${PLANNED:-.}" && timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1); }
 plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
-query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
+query() { curl -sS --noproxy "*" --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
 
 check() { # NAME COMMAND...
@@ -107,7 +107,7 @@ plans() {
 
 # USER PASSWORD: the status of a prediction; its head and body go to $WORK.
 answer() {
-  curl -sS --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "$1:$2" -H 'Content-Type: application/json' -d '{"sentence": "what a wonderful morning"}' \
+  curl -sS --noproxy "*" --max-time 10 --cacert "/etc/$STACK/ca.crt" -u "$1:$2" -H 'Content-Type: application/json' -d '{"sentence": "what a wonderful morning"}' \
     -D "$WORK/headers" -o "$WORK/body" -w '%{http_code}' "https://localhost:$HTTPS/predict"
 }
 predicts() { # [USER]
@@ -338,6 +338,53 @@ refusals() {
   refused "a configuration that Nginx refuses is not brought live" "does not pass Nginx' own test" -e nginx_body_size=99999999999999999999m
 }
 
+# COMMAND...: with web proxies in the environment at which nobody answers.
+behind_dead_proxies() {
+  local name proxies=()
+  for name in http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY; do proxies+=("$name=http://127.0.0.1:9"); done
+  local -x "${proxies[@]}"
+  "$@"
+}
+
+# ADDRESS HOST: where plain HTTP leads to, without the path.
+redirect_of() { curl -sS --noproxy "*" --max-time 10 -o /dev/null -w '%{redirect_url}' -H "Host: $2" "http://$1:$HTTP/" | sed 's|/$||'; }
+changes_nothing() { grep -qE 'changed=0 .*failed=0' "$WORK/log"; }
+certificate_has() { openssl x509 -noout -ext subjectAltName -in "/etc/$STACK/tls/server.crt" | grep -qw "$1"; }
+
+# Names, addresses and proxies of other people's machines.
+names() {
+  local long address=198.51.100.7 other=198.51.100.8
+  long=$(printf 'n%.0s' {1..60})
+  local named=(-e "stack_bind_address=$address" -e "{\"stack_hostnames\": [\"*.example.org\", \"$long\"]}")
+  refused "a name that is none is refused" 'Not usable: https://a.example' -e '{"stack_hostnames": ["https://a.example"]}'
+  refused "an address that the machine lacks is refused" 'is no address of this machine; it has' -e "stack_bind_address=$address"
+
+  # A network card that has two addresses.
+  ip link add lifecycle0 type dummy
+  ip address add "$address/24" dev lifecycle0
+  ip address add "$other/24" dev lifecycle0
+  ip link set lifecycle0 up
+  check "a long name, a wildcard and one address to bind to, behind dead proxies" behind_dead_proxies play site "${named[@]}"
+  check "the card's second address is in the certificate" certificate_has "$other"
+  check "a second run passes" behind_dead_proxies play site "${named[@]}"
+  check "and changes nothing" changes_nothing
+  check "the gateway answers at that address only" bash -c "! curl -sk --noproxy '*' --max-time 5 https://127.0.0.1:$HTTPS/"
+  check "make env names it" with_env bash -c "[ \$GATEWAY_URL = https://$STACK.example.org:$HTTPS -a \$GATEWAY_ADDRESS = $address ]"
+  check "the contract holds there" behind_dead_proxies env ARGS="-e stack_name=$STACK" HTTP_PORT=$HTTP tests/run_tests.sh
+  check "a redirect leads to the name that was asked for" test "$(redirect_of "$address" api.example.org)" = "https://api.example.org:$HTTPS"
+  check "and never to a wildcard" test "$(redirect_of "$address" foreign.example)" = "https://$STACK.example.org:$HTTPS"
+  # A VPN.
+  ip link add tun77 type dummy
+  ip address add 198.51.100.129/32 dev tun77
+  ip link set tun77 up
+  check "a run passes while a VPN is up" play site "${named[@]}"
+  check "and changes nothing" changes_nothing
+  ip link delete tun77
+  ip link delete lifecycle0
+  check "names and address are as before" play site
+  check "and it predicts" predicts
+}
+
 # COMMAND...: until it passes, at most three minutes.
 until_passes() {
   local deadline=$((SECONDS + 180))
@@ -350,7 +397,7 @@ until_passes() {
 
 # When the oldest figure that Prometheus has was taken (Unix time).
 oldest() { query 'min_over_time(timestamp(prometheus_build_info)[1h:15s])' | grep -oE '[0-9]{10}[0-9.]*"' | tail -n 1 | grep -oE '^[0-9]+'; }
-healthy() { curl -sS --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
+healthy() { curl -sS --noproxy "*" --max-time 10 -o "$WORK/health" "http://127.0.0.1:$PROMETHEUS/-/ready" && grep -q Ready "$WORK/health"; }
 
 # DAYS: a figure `seen` of so many days from now, in a block of its own.
 figure_of() {
@@ -395,7 +442,7 @@ torn_log() {
 
 # COMMAND...: what the stand-in for Grafana says that it was given is true of the command.
 grafana_found() {
-  with_env bash -c 'curl -sS --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
+  with_env bash -c 'curl -sS --noproxy "*" --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
 }
 grafana_started() { docker inspect --format '{{.State.StartedAt}}' "$STACK-grafana-1"; }
 grafana_database() { cat "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-grafana")/grafana.db"; }
@@ -424,7 +471,7 @@ END
   check "its copy is gone from the machine" test ! -e "/etc/$STACK/grafana-image.tar"
   check "it knows data source, dashboards, home and password" grafana_found \
     grep -q '"user": true, "source": "prometheus", .*"dashboards": \["gateway", "host", "model", "overview"\], "home": "overview", "writable": \[\]'
-  check "nobody gets in without the password" test "$(curl -sS -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
+  check "nobody gets in without the password" test "$(curl -sS --noproxy "*" -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
   check "which the engine tells nobody" bash -c "! docker inspect $STACK-grafana-1 | grep -q '$(cat "/etc/$STACK/secrets/grafana-admin")'"
   before=$(running)
   check "a run after that passes" play site "${GRAFANA_IMAGE[@]}"
@@ -513,6 +560,8 @@ part() {
 }
 
 finish() {
+  ip link delete tun77 2>/dev/null
+  ip link delete lifecycle0 2>/dev/null
   [[ -n $(docker ps --all --quiet --filter "label=stack=$STACK") ]] && play teardown
   rm -rf "$WORK"
 }
@@ -574,6 +623,7 @@ check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
 part "certificates that users bring" certificates
 part "refusals" refusals
+part "names, addresses and proxies" names
 part "Grafana by a stand-in, alerts, backup and restore" figures
 check "it predicts after all that" predicts
 

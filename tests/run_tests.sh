@@ -4,7 +4,8 @@
 #
 # Needs bash 5, curl, openssl, python3. Takes GATEWAY_URL, GATEWAY_CA, API_USER, API_PASSWORD,
 # PROMETHEUS_URL, GRAFANA_URL, GRAFANA_USER, GRAFANA_PASSWORD and LEFT_OUT from the environment;
-# what is unset comes from `make -s env`. HTTP_PORT (80) is the port of plain HTTP. Of a machine that is
+# what is unset comes from `make -s env`. GATEWAY_ADDRESS is where the gateway is, if the name in
+# GATEWAY_URL does not lead there. HTTP_PORT (80) is the port of plain HTTP. Of a machine that is
 # reached by ssh (TARGET, INVENTORY), Prometheus and Grafana are asked where PROMETHEUS_URL says how.
 # shellcheck disable=SC2317,SC2329 # checks are called by name, through holds()
 set -uo pipefail
@@ -63,8 +64,10 @@ elsewhere=''
 [ "${INVENTORY:-inventory/${TARGET:-localhost}.yml}" = inventory/localhost.yml ] || [ -n "${PROMETHEUS_URL:-}" ] ||
   elsewhere='it listens on the loopback of the other machine; open `ssh -L 9090:127.0.0.1:9090` and set PROMETHEUS_URL=http://127.0.0.1:9090 (the host tests ask it there)'
 
+# Of the address that the caller gives, not of the stack's.
+[ -z "${GATEWAY_URL:-}" ] || : "${GATEWAY_ADDRESS=}"
 lines=$(make_env 2>"$work/make_errors") || :
-for name in "${NAMES[@]}" LEFT_OUT; do
+for name in "${NAMES[@]}" GATEWAY_ADDRESS LEFT_OUT; do
   # In a shell of its own, so that an odd line cannot change this one.
   # shellcheck disable=SC2016 # for the inner shell
   [ -n "${!name+set}" ] ||
@@ -102,6 +105,12 @@ HOST=${authority%:*}
 PORT=443
 [[ $authority =~ :([0-9]+)$ ]] && PORT=${BASH_REMATCH[1]}
 GATEWAY_URL=https://$authority
+# Where HOST is. IPv6 stays as it stands in the address.
+readonly ADDRESS=${GATEWAY_ADDRESS:-$HOST}
+# An address is no SNI, and is another kind of name in a certificate.
+SNI=(-servername "$HOST") VERIFY=-verify_hostname
+[[ ! $HOST =~ ^[0-9.]+$ ]] || SNI=(-noservername) VERIFY=-verify_ip
+readonly SNI VERIFY
 HTTP_URL=http://$HOST
 [ "${HTTP_PORT:-80}" = 80 ] || HTTP_URL=$HTTP_URL:$HTTP_PORT
 
@@ -118,7 +127,7 @@ credentials "${GRAFANA_USER:-}" "not-${GRAFANA_PASSWORD:-}" >"$work/grafana_wron
 
 # ---- asking --------------------------------------------------------------------------------------
 
-readonly CURL=(curl -q --silent --show-error --noproxy '*' --connect-timeout 3 --max-time 10)
+readonly CURL=(curl -q --silent --show-error --noproxy '*' --connect-to "$HOST::$ADDRESS:" --connect-timeout 3 --max-time 10)
 
 # CURL ARGUMENTS...: one request. Leaves its status in $status, head and body in files.
 # All clients of this address share one budget, so predictions keep its pace; a 429 stays a 429.
@@ -141,7 +150,7 @@ predict() {
 raw() {
   head=$(mktemp "$work/heads/XXXXXXXX")
   body=$work/body
-  timeout 8 openssl s_client -quiet -ign_eof -connect "$HOST:$PORT" -servername "$HOST" 2>/dev/null | tr -d '\r' >"$work/answer"
+  timeout 8 openssl s_client -quiet -ign_eof -connect "$ADDRESS:$PORT" "${SNI[@]}" 2>/dev/null | tr -d '\r' >"$work/answer"
   sed '/^$/q' "$work/answer" >"$head"
   sed '1,/^$/d' "$work/answer" >"$body"
   status=$(awk 'NR == 1 {print $2}' "$head")
@@ -211,8 +220,8 @@ at_once() {
   mkdir "$work/flood"
   for ((n = 1; n <= $1; n++)); do
     [ "$n" = 1 ] || echo next
-    printf 'url = "%s/predict"\noutput = "%s/flood/%d"\ninclude\nsilent\ncacert = "%s"\nnoproxy = "*"\nmax-time = 10\n' \
-      "$GATEWAY_URL" "$work" "$n" "$GATEWAY_CA"
+    printf 'url = "%s/predict"\noutput = "%s/flood/%d"\ninclude\nsilent\ncacert = "%s"\nnoproxy = "*"\nconnect-to = "%s"\nmax-time = 10\n' \
+      "$GATEWAY_URL" "$work" "$n" "$GATEWAY_CA" "$HOST::$ADDRESS:"
     printf 'header = "Content-Type: application/json"\ndata = "%s"\n' "${SENTENCE//\"/\\\"}"
     [ -z "${3:-}" ] || printf 'header = "%s%d"\n' "$3" "$n"
     case $2/$((n % 2)) in
@@ -223,7 +232,7 @@ at_once() {
     esac
   done >"$work/flood.conf"
   started=${EPOCHREALTIME/[.,]/}
-  curl -q --parallel --parallel-max "$1" --config "$work/flood.conf" >"$work/curl_errors" 2>&1 || :
+  curl -q --noproxy '*' --parallel --parallel-max "$1" --config "$work/flood.conf" >"$work/curl_errors" 2>&1 || :
   ended=${EPOCHREALTIME/[.,]/}
   for ((n = 1; n <= $1; n++)); do
     sed '/^\r*$/q' "$work/flood/$n" >"$(mktemp "$work/heads/XXXXXXXX")"
@@ -257,7 +266,7 @@ expect_limited() {
 
 # ---- TLS -----------------------------------------------------------------------------------------
 
-handshake() { timeout 8 openssl s_client -connect "$HOST:$PORT" -servername "$HOST" "$@" </dev/null 2>&1; }
+handshake() { timeout 8 openssl s_client -connect "$ADDRESS:$PORT" "${SNI[@]}" "$@" </dev/null 2>&1; }
 
 tls_accepted() {
   local seen
@@ -279,7 +288,7 @@ holds 'TLS 1.0 is refused' tls_refused -tls1
 
 certificate_verifies() {
   local seen
-  seen=$(handshake -CAfile "$GATEWAY_CA" -verify_return_error -verify_hostname "$HOST")
+  seen=$(handshake -CAfile "$GATEWAY_CA" -verify_return_error "$VERIFY" "$HOST")
   grep -q 'Verify return code: 0 (ok)' <<<"$seen" || fail "$(head -c 300 <<<"$seen")"
 }
 holds "the certificate verifies against GATEWAY_CA for $HOST" certificate_verifies
@@ -291,7 +300,7 @@ refused_by_curl() {
 }
 holds 'the certificate is refused without GATEWAY_CA' refused_by_curl "$GATEWAY_URL/"
 holds 'the certificate is refused for a foreign name' \
-  refused_by_curl --cacert "$GATEWAY_CA" --connect-to "foreign.example:443:$HOST:$PORT" https://foreign.example/
+  refused_by_curl --cacert "$GATEWAY_CA" --connect-to "foreign.example:443:$ADDRESS:$PORT" https://foreign.example/
 
 http_2() {
   local seen
@@ -421,7 +430,7 @@ batch_limited() {
   local codes
   await_budget
   sleep 2
-  codes=$(curl -q --silent --parallel --max-time 10 --cacert "$GATEWAY_CA" --noproxy '*' --config "$work/known" --header 'Content-Type: application/json' \
+  codes=$("${CURL[@]}" --parallel --cacert "$GATEWAY_CA" --config "$work/known" --header 'Content-Type: application/json' \
     --data '{"sentences": ["a"]}' --output /dev/null --write-out '%{http_code} ' "$GATEWAY_URL/predict/batch?[1-6]")
   # One more may have trickled in.
   [[ $(tr ' ' '\n' <<<"$codes" | sort | xargs) =~ ^200\ 200\ (200\ )?429\ 429\ 429(\ 429)?$ ]] || fail "six batches at once: $codes"
@@ -690,7 +699,7 @@ holds 'Prometheus knows connections of the gateway' near api_answers "$PROMETHEU
 loopback_only() {
   local port=${1##*:} address others
   port=${port%%/*}
-  others=$( { hostname -I 2>/dev/null | tr ' ' '\n'; getent ahostsv4 "$HOST" | awk '{print $1}'; } | grep -vE '^127\.|:|^$' | sort -u)
+  others=$( { hostname -I 2>/dev/null | tr ' ' '\n'; getent ahostsv4 "$ADDRESS" | awk '{print $1}'; } | grep -vE '^127\.|:|^$' | sort -u)
   [ -n "$others" ] || skip 'this machine has no address but loopback'
   timeout 3 bash -c ": </dev/tcp/127.0.0.1/$port" || fail "nothing at 127.0.0.1:$port"
   for address in $others; do

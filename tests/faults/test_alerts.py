@@ -5,7 +5,6 @@ import random
 import signal
 import threading
 import time
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import direct
 from faults import stack
 from faults.conftest import Held
 from security.gateway import JSON, SENTENCE, Gateway
@@ -48,7 +48,7 @@ class Alerts:
         self.due: dict[str, float] = {}
 
     def look(self, before: set[str]) -> set[str]:
-        with urllib.request.urlopen(f"{PROMETHEUS}/api/v1/alerts", timeout=10) as answer:
+        with direct.open_url(f"{PROMETHEUS}/api/v1/alerts", timeout=10) as answer:
             alerts: list[dict[str, Any]] = json.load(answer)["data"]["alerts"]
         firing = {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
         for name in firing - before:
@@ -93,7 +93,7 @@ def watched() -> Iterator[Alerts]:
 
 
 def every_replica_is_scraped() -> bool:
-    with urllib.request.urlopen(f"{PROMETHEUS}/api/v1/targets?state=active", timeout=10) as answer:
+    with direct.open_url(f"{PROMETHEUS}/api/v1/targets?state=active", timeout=10) as answer:
         targets = json.load(answer)["data"]["activeTargets"]
     replicas = [t["health"] for t in targets if t["labels"]["job"] == "api"]
     return replicas == ["up"] * len(stack.REPLICAS)

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import direct
 from faults import models, stack
 from faults.conftest import FULL, Held
 from faults.load import Client, Load
@@ -28,7 +28,7 @@ TAGS = ("--tags", "docker,api")
 
 def version_of(replica: str) -> str:
     """Return the model's version as the replica itself tells it."""
-    with urllib.request.urlopen(f"http://{stack.ADDRESS[replica]}:8000/metrics", timeout=10) as r:
+    with direct.open_url(f"http://{stack.ADDRESS[replica]}:8000/metrics", timeout=10) as r:
         text = r.read().decode()
     (version,) = re.findall(r'api_model_info{.*version="(\w+)"', text)
     return str(version)

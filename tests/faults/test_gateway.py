@@ -4,13 +4,13 @@ import re
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+import direct
 from faults import stack
 from faults.conftest import Held
 from faults.load import Load
@@ -45,7 +45,7 @@ def test_reloads_lose_no_accepted_request(load: Load, held: Held) -> None:
 def counted() -> int:
     """Return how many requests the exporter of the access log has seen."""
     url = f"http://{stack.SUBNET}.8:9100/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with direct.open_url(url, timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     found = [line for line in lines if line.startswith("gateway_requests_total{")]
     return sum(int(line.rpartition(" ")[2]) for line in found)

@@ -15,6 +15,13 @@ GRAFANA = "grafana-1"
 # A container for one command, of an image of the stack's: without the label that would make it one
 # of the stack's own, and without the limits of those: some may take little of a processor.
 SCRATCH = "docker run --rm --label stack= --interactive --network none --read-only"
+# For the shell. No proxy of the machine has a part in it.
+CURL = "curl --silent --show-error --noproxy '*' --max-time 10"
+# The same for the gateway, after an eval of what `make env` prints.
+CURL_GATEWAY = (
+    f'{CURL} --retry 3 --include --cacert "$GATEWAY_CA" '
+    '${GATEWAY_ADDRESS:+--connect-to "::$GATEWAY_ADDRESS:"}'
+)
 
 
 class Secret(str):
@@ -39,7 +46,7 @@ def predict(host: Host, sentence: str, group: str = "") -> str:
         host.check_output(
             "bash -c %s - %s %s %s",
             'eval "$("$1" env)"; printf "user = \\"%s:%s\\"\\n" "$API_USER" "$API_PASSWORD" | '
-            'curl --silent --show-error --retry 3 --include --cacert "$GATEWAY_CA" --config - '
+            f"{CURL_GATEWAY} --config - "
             '--header "Content-Type: application/json" --header "X-Experiment-Group: $3" '
             '--data "{\\"sentence\\": \\"$2\\"}" '
             '"$GATEWAY_URL/predict?query=$2"',

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import predict
+from host.stack import CURL, predict
 
 pytestmark = pytest.mark.host
 
@@ -56,7 +56,7 @@ def ask(host: Host, url: str, expressions: Iterable[str], at: float | None = Non
             expression = expression.replace(name, value)
         query = urllib.parse.urlencode({"query": expression, **moment})
         asked.append(f"{url}/api/v1/query?{query}")
-    command = f"curl --silent --show-error --max-time 10 --write-out '\\n'{' %s' * len(asked)}"
+    command = f"{CURL} --write-out '\\n'{' %s' * len(asked)}"
     return [json.loads(line) for line in host.check_output(command, *asked).splitlines()]
 
 

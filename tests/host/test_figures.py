@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from testinfra.host import Host
 
-from host.stack import OURS, SCRATCH, STACK, predict, until_logged
+from host.stack import CURL, OURS, SCRATCH, STACK, predict, until_logged
 
 pytestmark = pytest.mark.host
 
@@ -164,9 +164,7 @@ def live(host: Host) -> Samples:
     name = f"{STACK}-log-exporter-1"
     form = f'{{{{(index .NetworkSettings.Networks "{STACK}").IPAddress}}}}'
     address = host.check_output("docker inspect --format %s %s", form, name)
-    text = host.check_output(
-        f"curl --silent --show-error --max-time 10 http://{address}:9100/metrics"
-    )
+    text = host.check_output(f"{CURL} http://{address}:9100/metrics")
     found = parse(text)
     assert found["gateway_unreadable_lines_total"] == {(): 0}
     return found["gateway_requests_total"]
@@ -188,7 +186,7 @@ def ask_prometheus(
     """Return the labels of the series of an instant query."""
     query = urllib.parse.urlencode({"query": expression})
     url = f"{environment['PROMETHEUS_URL']}/api/v1/query?{query}"
-    body = json.loads(host.check_output("curl --silent --show-error --max-time 10 %s", url))
+    body = json.loads(host.check_output(f"{CURL} %s", url))
     assert body["status"] == "success", body
     return [series["metric"] for series in body["data"]["result"]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import EXPORTERS, OURS, STACK
+from host.stack import CURL, EXPORTERS, OURS, STACK
 
 Inspected = dict[str, dict[str, Any]]
 BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")
@@ -165,7 +165,7 @@ def test_neighbour_reaches_the_gateways_published_ports(
             try_from(host, neighbour, neighbour.router, host_port(inspected, "nginx-1", port)) == 0
         )
     answer = host.run(
-        "ip netns exec %s curl --silent --insecure --max-time 5 -o /dev/null --write-out %s %s",
+        f"ip netns exec %s {CURL} --insecure -o /dev/null --write-out %s %s",
         neighbour.namespace,
         "%{http_code}",
         f"https://{neighbour.router}:{host_port(inspected, 'nginx-1', '443/tcp')}/",

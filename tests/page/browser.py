@@ -6,12 +6,14 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+import direct
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 # Collected in the page, since a console line of a refused style does not tell what it was.
@@ -42,16 +44,16 @@ def chromium(path: str, *arguments: str) -> Iterator[Browser]:
             browser.close()
 
 
-def trusting(url: str, ca: str) -> list[str]:
-    """Have Chromium trust the certificate that the gateway shows, after it was held against the CA.
+def trusting(environment: Mapping[str, str]) -> list[str]:
+    """Have Chromium find the gateway that `make env` names and trust the certificate that it shows.
 
-    Chromium looks into a data base of its user for authorities, which is not ours to change.
+    That is held against the CA first: Chromium looks into a data base of its user for authorities,
+    which is not ours to change.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https":
-        return []
-    address = (parts.hostname or "", parts.port or 443)
-    shown = ssl.get_server_certificate(address, ca_certs=ca, timeout=10)
+    gateway = direct.Gateway(environment)
+    gateway.connect()
+    shown = ssl.DER_cert_to_PEM_cert(gateway.sock.getpeercert(binary_form=True) or b"")
+    gateway.close()
     key = subprocess.run(
         ["openssl", "x509", "-pubkey", "-noout"],
         input=shown.encode(),
@@ -62,7 +64,10 @@ def trusting(url: str, ca: str) -> list[str]:
         ["openssl", "pkey", "-pubin", "-outform", "der"], input=key, capture_output=True, check=True
     ).stdout
     digest = base64.b64encode(hashlib.sha256(der).digest()).decode()
-    return [f"--ignore-certificate-errors-spki-list={digest}"]
+    return [
+        f"--ignore-certificate-errors-spki-list={digest}",
+        f"--host-resolver-rules=MAP {gateway.host} {gateway.address}",
+    ]
 
 
 class Watched:

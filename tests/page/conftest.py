@@ -22,8 +22,9 @@ Visit = Callable[..., Watched]
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """Return what is said of the gateway here, or else by `make env`; nothing if nobody knows."""
-    found = {name: os.environ[name] for name in ASKED_FOR if os.environ.get(name)}
-    if len(found) < len(ASKED_FOR):
+    asked_for = (*ASKED_FOR, "GATEWAY_ADDRESS")
+    found = {name: os.environ[name] for name in asked_for if os.environ.get(name)}
+    if not found.keys() >= set(ASKED_FOR):
         done = subprocess.run(
             ("make", "--silent", "env"), cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -37,7 +38,7 @@ def browser(environment: dict[str, str]) -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium here. Debian: apt-get install chromium")
-    known = trusting(environment["GATEWAY_URL"], environment["GATEWAY_CA"]) if environment else []
+    known = trusting(environment) if environment else []
     with chromium(path, *known) as started:
         yield started
 

@@ -76,7 +76,7 @@ def target(real: bool) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
         user = HttpCredentials(
             username=os.environ["API_USER"], password=os.environ["API_PASSWORD"], origin=url
         )
-        yield url, trusting(url, os.environ["GATEWAY_CA"]), {"http_credentials": user}
+        yield url, trusting(os.environ), {"http_credentials": user}
         return
     with fake_gateway() as fake:
         fake.answers["/predict"] = canned.v2()

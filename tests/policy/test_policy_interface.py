@@ -198,3 +198,14 @@ def test_wiring_only_joins() -> None:
             for source in re.findall(r"\w+", expression):
                 assert source in public | set(STACK), f"{target}: {source}"
                 assert source.partition("_")[0] != target.partition("_")[0], target
+
+
+@each_role
+def test_a_task_gives_no_name_of_the_role_another_meaning(role: str) -> None:
+    """A template that the task renders would read the task's value in the role's place."""
+    fixed = role_yaml(role, "vars/main.yml") | role_yaml(role, "defaults/main.yml")
+    # A switch is there to be set.
+    known = {name for name, value in fixed.items() if not isinstance(value, bool)}
+    tasks = [(place, task) for place, task in role_tasks() if place.startswith(f"roles/{role}/")]
+    hidden = [(place, known & task.get("vars", {}).keys()) for place, task in tasks]
+    assert [(place, names) for place, names in hidden if names] == []

@@ -22,6 +22,8 @@ IMPORTS = {"import_tasks", "include_tasks", "import_role", "include_role"}
 MAINS = [path for path in task_files() if path.name == "main.yml"]
 OTHERS = [path for path in task_files() if path.name != "main.yml"]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+# Modules of our own have no collection's name.
+OWN_MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 # Starts one, on purpose of the lines of code: `image:` or the state that makes it.
 CONTAINERS = [
     pytest.param(arguments, id=place)

@@ -6,7 +6,6 @@ import shlex
 import ssl
 import subprocess
 import time
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import direct
 from security.neighbour import Neighbour
 from security.wire import Answer, Hidden, Http2, Message, read_answer
 
@@ -66,8 +66,7 @@ class Replicas:
 
 
 def _read(url: str) -> str:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}/metrics", timeout=10) as answer:
+    with direct.open_url(f"{url}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -498,6 +498,32 @@ def test_the_gateway_answers_the_certificates_names(http_with: Callable[..., Dir
     assert rows(map_to(http, "$redirect_host"))["default"] == "api.example.org"
 
 
+def test_redirects_never_lead_to_a_wildcard(http_with: Callable[..., Directive]) -> None:
+    http = http_with(stack_hostnames=["*.example.org"], stack_addresses=["192.0.2.7"])
+    found = rows(map_to(http, "$redirect_host"))
+    assert found.pop("default") == "emotions.example.org"
+    assert found.pop("192.0.2.7") == "192.0.2.7"
+    ((pattern, target),) = found.items()
+    assert target == "$host"
+    assert pattern.startswith("~*")
+    ours, foreign = ["a.example.org", "a-b.EXAMPLE.org"], ["example.org", "a.b.example.org"]
+    foreign += ["a.example.org.evil", "evil/.example.org", "aXexampleXorg", '">.example.org']
+    assert [h for h in ours + foreign if re.search(pattern[2:], h, re.IGNORECASE)] == ours
+
+
+def test_a_name_that_leads_elsewhere_is_no_target(http_with: Callable[..., Directive]) -> None:
+    http = http_with(stack_bind_address="192.0.2.7")
+    assert rows(map_to(http, "$redirect_host"))["default"] == "192.0.2.7"
+    http = http_with(nginx_server_names=["::1"])
+    assert rows(map_to(http, "$redirect_host"))["default"] == "[::1]"
+
+
+def test_a_name_twice_is_one_name(http_with: Callable[..., Directive]) -> None:
+    http = http_with(stack_hostnames=["localhost", "LOCALHOST"], stack_addresses=["::1", "::1"])
+    (server,) = [s for s in servers_on(http, "443") if s.all("proxy_pass")]
+    assert server.only("server_name").args == ("localhost", "[::1]")
+
+
 def test_nothing_is_proxied_over_a_connection_for_a_foreign_name(http: Directive) -> None:
     assert rows(map_to(http, "$foreign_sni")) == {
         "hostnames": "",

@@ -219,6 +219,25 @@ def test_env_carries_the_port_that_clients_type() -> None:
     assert env(stack_public_https_port=8443)["GATEWAY_URL"] == "https://localhost:8443"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "url", "address"),
+    [
+        ({}, "https://localhost", None),
+        ({"stack_bind_address": "192.0.2.7"}, "https://192.0.2.7", None),
+        ({"stack_hostnames": ["api.example.org"]}, "https://api.example.org", "127.0.0.1"),
+        (
+            {"stack_hostnames": ["*.example.org"], "stack_bind_address": "192.0.2.7"},
+            *("https://emotions.example.org", "192.0.2.7"),
+        ),
+    ],
+)
+def test_env_names_the_address_where_the_name_may_not_lead_there(
+    overrides: dict[str, Any], url: str, address: str | None
+) -> None:
+    found = env(**overrides)
+    assert (found["GATEWAY_URL"], found.get("GATEWAY_ADDRESS")) == (url, address)
+
+
 def test_grafana_lines_are_empty_where_it_does_not_run() -> None:
     text = render.render("monitoring", "env.j2", __monitoring_grafana_runs=False)
     assert "PROMETHEUS_URL=http://127.0.0.1:9090\n" in text

@@ -155,7 +155,7 @@ knowing() (
 
 predicts() {
   # shellcheck disable=SC2016 # for the inner shell
-  knowing bash -c '[ "$(curl -s -o /dev/null -w "%{http_code}" --max-time 10 --cacert "$GATEWAY_CA" --user "$API_USER:$API_PASSWORD" \
+  knowing bash -c '[ "$(curl -s --noproxy "*" -o /dev/null -w "%{http_code}" --max-time 10 --cacert "$GATEWAY_CA" --user "$API_USER:$API_PASSWORD" \
     -H "Content-Type: application/json" -d "{\"sentence\": \"what a wonderful morning\"}" "$GATEWAY_URL/predict")" = 200 ]'
 }
 
@@ -309,8 +309,8 @@ scanned() {
       \$(docker inspect --format {{.Config.Image}} emotions-api-v1-1) -m http.server 8766 >/dev/null
     # Until both answer, a second of a slow guest at a time.
     for port in 8765 8766; do
-      for _ in {1..60}; do ! curl --silent --output /dev/null --max-time 5 http://198.51.100.1:\$port/ || break; sleep 1; done
-      curl --silent --output /dev/null --max-time 15 http://198.51.100.1:\$port/
+      for _ in {1..60}; do ! curl --silent --noproxy \"*\" --output /dev/null --max-time 5 http://198.51.100.1:\$port/ || break; sleep 1; done
+      curl --silent --noproxy \"*\" --output /dev/null --max-time 15 http://198.51.100.1:\$port/
     done
     found=\$(ip netns exec neighbour python3 -c \"\$OPEN\" \
       198.51.100.1:{22,25,53,80,111,443,2375,2376,3000,5355,8000,8080,8081,8443,8765,8766,9090,9093,9100,23000,29090} \
@@ -367,7 +367,7 @@ loses_power() {
     guest 'sudo find /etc/emotions -type f -exec sha256sum {} + | sort | sudo diff - /var/tmp/before &&
       timeout 300 sudo systemctl start emotions && sudo emotions status --brief &&
       ! sudo journalctl -b -k | grep -iE "ext4.*error" &&
-      [ "$(curl -s "http://127.0.0.1:9090/api/v1/query?query=count_over_time(up%5B1h%5D)" | grep -c "\"value\"")" = 1 ]'
+      [ "$(curl -s --noproxy "*" "http://127.0.0.1:9090/api/v1/query?query=count_over_time(up%5B1h%5D)" | grep -c "\"value\"")" = 1 ]'
 }
 
 # By the uptime, which the clock does not move: a guest that is ahead signs what is not yet valid here.
