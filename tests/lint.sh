@@ -36,8 +36,8 @@ ours() {
 }
 
 mapfile -t scripts < <(ours '*.sh')
-# Ansible's plugins, and what the roles install on the machine.
-mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles)/')
+# Ansible's plugins, what the roles install on the machine, and make's tools.
+mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles|tools)/')
 mapfile -t dockerfiles < <(ours Dockerfile)
 
 check 'ansible-lint' ansible-lint --offline -q
