@@ -5,7 +5,7 @@
 # another machine is put in terms of this one: its CA is fetched into .cache/, and the address is
 # GATEWAY_HOST, else STACK_HOST, where the machine has no name of its own.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 # STACK_COMMAND WORD...
 on_machine() {

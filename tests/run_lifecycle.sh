@@ -2,7 +2,7 @@
 # The life of a stack, on a second one beside whatever runs here: up, up again, refusals, stop,
 # start, down. Prints PASS or FAIL a line and the counts at the end.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
+CDPATH='' cd "$(dirname "$0")/.." || exit 1
 
 STACK=lifecycle
 readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000
@@ -14,8 +14,10 @@ GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_g
 WORK=$(mktemp -d)
 passed=0 failed=0
 
-play() { timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
-plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" "${PLANNED:-.}/playbooks/plan.sh"; }
+# What make hands on is for the stack that runs here.
+export INVENTORY=inventory/localhost.yml ARGS=
+play() { timeout 900 .venv/bin/python tools/run_ansible.py playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1; }
+plan() { ARGS=$(printf '%q ' "${BASE[@]}" "$@") bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
@@ -348,7 +350,7 @@ plan -e nginx_rate_limit=20r/s -e api_memory=272M >"$WORK/plan"
 check "a plan of another limit names the directive" grep -q 'limits.conf: + limit_req_zone .*rate=20r/s' "$WORK/plan"
 check "and the replicas that would be replaced" bash -c "[ \$(grep -c 'A replica is replaced' '$WORK/plan') = 4 ]"
 mkdir "$WORK/planned"
-cp -r ansible.cfg inventory playbooks roles src model "$WORK/planned/"
+cp -r ansible.cfg inventory playbooks plugins roles src model tools "$WORK/planned/"
 ln -s "$PWD/.venv" "$WORK/planned/.venv"
 for image in nginx/files/image monitoring/files/exporters monitoring/files/prometheus; do echo '# another' >>"$WORK/planned/roles/$image/Dockerfile"; done
 PLANNED="$WORK/planned" plan >"$WORK/plan" 2>"$WORK/log"

@@ -16,6 +16,7 @@ Options, each as often as needed, for values that come from a person:
     --text NAME=TEXT   the extra variable NAME is this text, whatever characters it holds
     --list NAME=TEXT   the same, as one more entry of a list
     --path NAME=PATH   the same, as an absolute path; `~` is the home folder
+    --no-become        needs no root, so it asks for no password
     --callback NAME    what a run prints: one of plugins/callback/ (default: Ansible's own)
 
 What a run does must not depend on the user's environment: the locale is pinned, and of the
@@ -47,7 +48,8 @@ LET_THROUGH = re.compile(
     r"""ANSIBLE_(
         ASK_.* | BECOME_.* | CONNECTION_PASSWORD_FILE | DEBUG | FORKS | HOME
         | HOST_KEY_CHECKING | LOCAL_TEMP | LOG_PATH | NOCOLOR | PARAMIKO_.*
-        | PERSISTENT_.* | PIPELINING | PRIVATE_KEY_FILE | REMOTE_.* | SCP_.* | SFTP_.* | SSH_.* | TIMEOUT | VAULT_.* | VERBOSITY
+        | PERSISTENT_.* | PIPELINING | PRIVATE_KEY_FILE | REMOTE_.* | SCP_.* | SFTP_.*
+        | SSH_.* | TIMEOUT | VAULT_.* | VERBOSITY
     )""",
     re.VERBOSE,
 )
@@ -172,6 +174,7 @@ def command(given: Mapping[str, str], arguments: list[str]) -> tuple[list[str], 
     """
     parser = argparse.ArgumentParser(prog="run_ansible.py", add_help=False, allow_abbrev=False)
     parser.add_argument("--callback")
+    parser.add_argument("--no-become", action="store_true")
     for kind in ("text", "list", "path"):
         parser.add_argument(
             f"--{kind}",
@@ -193,9 +196,8 @@ def command(given: Mapping[str, str], arguments: list[str]) -> tuple[list[str], 
         args = split(given.get("ARGS", ""))
     except ValueError as error:
         raise ValueError(f"ARGS={given['ARGS']}: {str(error).lower()}") from error
-    become = ["--ask-become-pass"] if is_this_machine(inventory) and sudo_wants_a_password() else []
-    if known.program == "inventory":
-        become = []
+    root = known.program != "inventory" and not known.no_become and is_this_machine(inventory)
+    become = ["--ask-become-pass"] if root and sudo_wants_a_password() else []
     # By this Python: the first line of an installed program cannot hold every path.
     line = [sys.executable, str(program), "-i", inventory, *become, *args]
     return [*line, *variables(known.variables), *known.rest], known.callback
