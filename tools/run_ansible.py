@@ -1,10 +1,8 @@
 """Runs Ansible with this checkout's settings: the one way in which make and the scripts start it.
 
     python tools/run_ansible.py [OPTION...] playbook PLAYBOOK [ARGUMENT...]
-    python tools/run_ansible.py adhoc PATTERN [ARGUMENT...]
-    python tools/run_ansible.py inventory ARGUMENT...
 
-It starts the program beside the Python that runs it, and gives it, in this order:
+It starts the ansible-playbook beside the Python that runs it, and gives it, in this order:
 
 - `-i INVENTORY` of the environment (default: inventory/localhost.yml of the checkout),
 - `--ask-become-pass` where sudo on this machine wants a password,
@@ -40,21 +38,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PROGRAMS = {"playbook": "ansible-playbook", "adhoc": "ansible", "inventory": "ansible-inventory"}
-
 # How to reach and become somebody on a machine, vaults, and how much is printed. Everything else of
 # Ansible's changes what a run is: roles, plugins, inventories, callbacks, tags, check mode.
 LET_THROUGH = re.compile(
     r"""ANSIBLE_(
-        ASK_.* | BECOME_.* | CONNECTION_PASSWORD_FILE | DEBUG | FORKS | HOME
+        ASK_.* | BECOME_(?!PLUGINS).* | CONNECTION_PASSWORD_FILE | DEBUG | FORKS | HOME
         | HOST_KEY_CHECKING | LOCAL_TEMP | LOG_PATH | NOCOLOR | PARAMIKO_.*
-        | PERSISTENT_.* | PIPELINING | PRIVATE_KEY_FILE | REMOTE_.* | SCP_.* | SFTP_.*
+        | PERSISTENT_.*_TIMEOUT | PIPELINING | PRIVATE_KEY_FILE | REMOTE_.* | SCP_.* | SFTP_.*
         | SSH_.* | TIMEOUT | VAULT_.* | VERBOSITY
     )""",
     re.VERBOSE,
 )
 # Those of Docker would send a run to another engine than the machine's.
-OURS = re.compile(r"(ANSIBLE|PYTHON|DOCKER|BUILDKIT|COMPOSE)_?.*")
+OURS = re.compile(r"_?(ANSIBLE|PYTHON|DOCKER|BUILDKIT|COMPOSE)_?.*")
 KEPT = {"DOCKER_CONFIG"}
 
 # What follows them may be JSON, without a space between.
@@ -183,12 +179,12 @@ def command(given: Mapping[str, str], arguments: list[str]) -> tuple[list[str], 
             default=[],
             type=partial(_option, kind),
         )
-    parser.add_argument("program", choices=PROGRAMS)
+    parser.add_argument("program", choices=["playbook"])
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     known = parser.parse_args(arguments)
 
     # Not resolved: a virtual environment's Python is a link to the system's.
-    program = Path(sys.executable).parent / PROGRAMS[known.program]
+    program = Path(sys.executable).parent / "ansible-playbook"
     if not program.exists():
         raise ValueError(f"there is no {program}: let `make` build .venv, and use its Python")
     inventory = given.get("INVENTORY") or str(ROOT / "inventory/localhost.yml")
@@ -196,7 +192,7 @@ def command(given: Mapping[str, str], arguments: list[str]) -> tuple[list[str], 
         args = split(given.get("ARGS", ""))
     except ValueError as error:
         raise ValueError(f"ARGS={given['ARGS']}: {str(error).lower()}") from error
-    root = known.program != "inventory" and not known.no_become and is_this_machine(inventory)
+    root = not known.no_become and is_this_machine(inventory)
     become = ["--ask-become-pass"] if root and sudo_wants_a_password() else []
     # By this Python: the first line of an installed program cannot hold every path.
     line = [sys.executable, str(program), "-i", inventory, *become, *args]
