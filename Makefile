@@ -40,10 +40,12 @@ RELEASE :=
 NAME :=
 CONFIRM :=
 GRADE :=
+# `make test-matrix ONLY=umask`: the tests whose name holds it.
+ONLY :=
 
 VENV := .venv
 # Recipes read them from there, quoted: paths may hold spaces.
-export TARGET INVENTORY ARGS DATA FILE NAME RELEASE REQUEST
+export TARGET INVENTORY ARGS DATA FILE NAME RELEASE REQUEST ONLY
 BIN := $(VENV)/bin
 # Two checkers of Nginx' configuration, an environment each.
 GIXY := .cache/gixy-ng/installed .cache/gixy-next/installed
@@ -93,6 +95,11 @@ check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and test
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@bash tests/run_lifecycle.sh
+
+test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
+	@$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/matrix $(if $(ONLY),-k "$$ONLY")
+
+test-all: test test-matrix test-lifecycle ## make test, make test-matrix and make test-lifecycle, one after the other
 
 test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
 	@bash tests/vm/run.sh
@@ -208,4 +215,4 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@bash tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-matrix test-all test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help

@@ -54,7 +54,7 @@ def world_writable(folder: Path, umask: int) -> None:
 @dataclass(frozen=True)
 class Surrounding:
     name: str
-    # What differs from the plain environment; HOME is a folder made for it.
+    # What differs from the plain environment; {home} is the HOME that is made for it.
     environment: Mapping[str, str] = field(default_factory=dict)
     # The commands beside `env` and `status`, which take seconds.
     commands: str = ""
@@ -92,7 +92,7 @@ OTHERS = {
     "BIN": "/nowhere", "BECOME": "--nonsense", "LOCAL": "no", "SHELL": "/bin/false",
 }  # fmt: skip
 SHELL = {
-    "CDPATH": ".:/tmp:/", "BASH_ENV": "/proc/self/cmdline", "SHELLOPTS": "noclobber",
+    "CDPATH": ".:/tmp:/", "BASH_ENV": "{home}/noise.sh", "SHELLOPTS": "noclobber",
     "POSIXLY_CORRECT": "1", "GREP_OPTIONS": "--invert-match",
 }  # fmt: skip
 PYTHON = {
@@ -117,7 +117,9 @@ SURROUNDINGS = [
             f"{OLD_COLLECTION}/galaxy.yml": "namespace: community\nname: docker\nversion: 0.0.1\n",
         },
     ),
-    Surrounding("a shell's settings", SHELL, "plan model"),
+    Surrounding(
+        "a shell's settings", SHELL, "plan model", home={"noise.sh": "echo noise; exit 3\n"}
+    ),
     Surrounding("Python's settings", PYTHON, "plan model"),
     Surrounding("other programs' variables", OTHERS, "plan model"),
     Surrounding("another engine", {"DOCKER_HOST": "tcp://127.0.0.1:1"}, "plan"),
@@ -159,7 +161,7 @@ class Project:
         self.environment = {
             "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.home),
             **{name: os.environ[name] for name in ("ARGS",) if name in os.environ},
-            **surrounding.environment,
+            **{n: v.format(home=self.home) for n, v in surrounding.environment.items()},
         }  # fmt: skip
         self.home.mkdir()
         for name, content in surrounding.home.items():
