@@ -99,7 +99,7 @@ test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on
 test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
 	@$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/matrix $(if $(ONLY),-k "$$ONLY")
 
-test-all: test test-matrix test-lifecycle ## make test, make test-matrix and make test-lifecycle, one after the other
+test-all: test test-matrix test-lifecycle ## All of it: make test, make test-matrix, make test-lifecycle
 
 test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
 	@bash tests/vm/run.sh
