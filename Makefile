@@ -10,6 +10,12 @@ export PYTHONUTF8 := 1
 unexport LANGUAGE CDPATH BASH_ENV ENV SHELLOPTS BASHOPTS POSIXLY_CORRECT GREP_OPTIONS
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE PYTHONINSPECT PYTHONWARNINGS PYTHONIOENCODING
 
+# Virtual environments and Ansible take these for more than a letter. Spaces and quotes are fine.
+UNFIT := $(strip $(foreach sign,: $$ { * ? [,$(findstring $(sign),$(CURDIR))))
+ifneq ($(UNFIT),)
+$(error Move this checkout to a folder without $(UNFIT) in its path: $(CURDIR))
+endif
+
 # The machine: this one, or another by ssh with TARGET=vm (inventory/vm.yml). Where STACK_HOST does not
 # say which, it is the one that `vagrant up` made.
 TARGET ?= localhost
