@@ -1,7 +1,6 @@
 # One entry for everything: `make` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 # What a command does must not depend on the user's shell. tools/run_ansible.py does the same for Ansible.

@@ -124,7 +124,7 @@ SURROUNDINGS = [
     Surrounding("other programs' variables", OTHERS, "plan model"),
     Surrounding("another engine", {"DOCKER_HOST": "tcp://127.0.0.1:1"}, "plan"),
     Surrounding("make in parallel", {"MAKEFLAGS": "-j4"}, "model"),
-    Surrounding("make that names its folders", {"MAKEFLAGS": "w"}),
+    Surrounding("called by another make", {"MAKELEVEL": "1"}),
     Surrounding("umask 077", umask=0o077, commands="plan start-project model"),
     Surrounding("CRLF by git", clone=git_clone("-c", "core.autocrlf=true"), commands="plan model"),
     Surrounding("a zip without modes", clone=unzip, commands="plan start-project model"),
