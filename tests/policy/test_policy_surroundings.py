@@ -47,7 +47,7 @@ def test_make_takes_only_these_from_the_environment() -> None:
     used = set(re.findall(r"\$\((?:or |if )?\$?\(?([A-Z_]+)\b", MAKEFILE))
     given = set(re.findall(r"(?m)^(?:export )?([A-Z_]+) (?::|\?)=", MAKEFILE))
     # Known to make itself, or written down by the Vagrantfile.
-    assert used - given <= {"MAKEFILE_LIST", "MAKECMDGOALS", "STACK_HOST"}
+    assert used - given <= {"CURDIR", "MAKEFILE_LIST", "MAKECMDGOALS", "STACK_HOST"}
 
 
 def test_what_a_person_types_reaches_a_recipe_quoted() -> None:
