@@ -1,10 +1,27 @@
 # One entry for everything: `make` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# What a command does must not depend on the user's shell. tools/run_ansible.py does the same for Ansible.
+export LC_ALL := C.UTF-8
+export PYTHONUTF8 := 1
+unexport LANGUAGE CDPATH BASH_ENV ENV SHELLOPTS BASHOPTS POSIXLY_CORRECT GREP_OPTIONS
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE PYTHONINSPECT PYTHONWARNINGS PYTHONIOENCODING
+
+# Virtual environments and Ansible take these for more than a letter. Spaces and quotes are fine.
+UNFIT := $(strip $(foreach sign,: $$ { * ? [,$(findstring $(sign),$(CURDIR))))
+ifneq ($(UNFIT),)
+$(error Move this checkout to a folder without $(UNFIT) in its path: $(CURDIR))
+endif
 
 # The machine: this one, or another by ssh with TARGET=vm (inventory/vm.yml). Where STACK_HOST does not
 # say which, it is the one that `vagrant up` made.
 TARGET ?= localhost
+ifeq ($(origin TARGET)$(wildcard inventory/$(TARGET).yml),environment)
+# Another program's: cross compilers use the name.
+TARGET := localhost
+endif
 INVENTORY ?= inventory/$(TARGET).yml
 ifeq ($(TARGET)$(STACK_HOST),vm)
 -include .vagrant/target.mk
@@ -13,42 +30,55 @@ override ARGS := $(addprefix -e @,$(wildcard .vagrant/stack.yml)) $(ARGS)
 endif
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
 ARGS ?=
+# From the command line only: WSL sets NAME, shells set LINES, other programs the others.
 # CSV that `make model` trains on. Without one it trains on the small sample, beside the model that
 # the stack serves.
-DATA ?=
-# `make status FORMAT=json`, `make logs LINES=100`.
-FORMAT ?= table
-LINES ?= 20
+DATA :=
+# `make status FORMAT=json`, `make logs LINES=100`, `make logs REQUEST=id`.
+FORMAT := table
+LINES := 20
+REQUEST :=
+# `make backup FILE=path.tar.gz`, `make rollback RELEASE=id`, `make rotate-password NAME=admin`,
+# `make teardown CONFIRM=yes`, `make check-tls GRADE=A+`.
+FILE :=
+RELEASE :=
+NAME :=
+CONFIRM :=
+GRADE :=
+# `make test-matrix ONLY=umask`: the tests whose name holds it.
+ONLY :=
 
 VENV := .venv
-export TARGET INVENTORY ARGS
+# Recipes read them from there, quoted: paths may hold spaces.
+export TARGET INVENTORY ARGS DATA FILE NAME RELEASE REQUEST ONLY
 BIN := $(VENV)/bin
 # Two checkers of Nginx' configuration, an environment each.
 GIXY := .cache/gixy-ng/installed .cache/gixy-next/installed
 LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
-# A password is asked for only where sudo wants one.
-BECOME := $(shell [ "$$(id -u)" = 0 ] || [ -z "$(LOCAL)" ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
-PLAYBOOK = $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME) $(ARGS)
-ASK = BECOME=$(BECOME) playbooks/ask.sh '{{ stack_name }}'
+# Adds INVENTORY, ARGS and, where sudo wants one, the question for a password.
+RUN := $(BIN)/python tools/run_ansible.py
+PLAYBOOK := $(RUN) playbook
+ASK := bash playbooks/ask.sh '{{ stack_name }}'
+
 ##@ The stack
 
 start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
 	$(PLAYBOOK) playbooks/site.yml
 
 plan: $(VENV)/controller ## What start-project would change, in plain words; changes and builds nothing
-	@BECOME=$(BECOME) playbooks/plan.sh
+	@bash playbooks/plan.sh
 
 deploy: $(VENV)/controller ## Bring the service's new code or model live, replica by replica (start-project does it, too)
 	$(PLAYBOOK) playbooks/site.yml --tags docker,api -e __stack_change=deploy
 
 rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: nothing is built, seconds
-	$(PLAYBOOK) playbooks/rollback.yml $(if $(RELEASE),-e release=$(RELEASE))
+	$(RUN) $(if $(RELEASE),--text release="$$RELEASE") playbook playbooks/rollback.yml
 
 releases: $(VENV)/controller ## What can be rolled back to, the live one first
 	@$(ASK) releases
 
 history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
-	@$(ASK) history $(LINES)
+	@$(ASK) history '$(LINES)'
 
 stop-project: $(VENV)/controller ## Stop it and keep everything
 	$(PLAYBOOK) playbooks/stop.yml
@@ -57,28 +87,33 @@ upgrade: $(VENV)/controller ## Packages of machine and images to today's securit
 	$(PLAYBOOK) playbooks/upgrade.yml
 
 test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, security and fault tests
-	@tests/run_all.sh
+	@PYTHON=$(BIN)/python bash tests/run_all.sh
 
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
-	@tests/run_all.sh security
+	@PYTHON=$(BIN)/python bash tests/run_all.sh security
 
 test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/faults.md (two hours, root)
-	@FAULTS=full tests/run_all.sh faults
+	@PYTHON=$(BIN)/python FAULTS=full bash tests/run_all.sh faults
 
 check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
-	@GRADE=$(GRADE) tests/check_tls.sh
+	@GRADE='$(GRADE)' bash tests/check_tls.sh
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
-	@tests/run_lifecycle.sh
+	@bash tests/run_lifecycle.sh
+
+test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
+	@$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/matrix $(if $(ONLY),-k "$$ONLY")
+
+test-all: test test-matrix test-lifecycle ## All of it: make test, make test-matrix, make test-lifecycle
 
 test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
-	@tests/vm/run.sh
+	@bash tests/vm/run.sh
 
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
 	@$(ASK) status $(if $(filter json,$(FORMAT)),--json)
 
 logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20), or what became of one (REQUEST=id)
-	@$(ASK) logs $(if $(REQUEST),--request $(REQUEST),$(LINES))
+	@$(ASK) logs $(if $(REQUEST),--request "$$REQUEST",'$(LINES)')
 
 env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
 	@$(ASK) env
@@ -95,16 +130,16 @@ on off: ; @:
 endif
 
 rotate-cert: $(VENV)/controller ## A new key and certificate, taken by the gateway at once
-	@BECOME=$(BECOME) playbooks/ask.sh '{{ stack_name }}-certificate' --rotate
+	@bash playbooks/ask.sh '{{ stack_name }}-certificate' --rotate
 
 rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admin; the old one ends at once
-	$(PLAYBOOK) playbooks/site.yml -e '{"nginx_new_passwords": ["$(or $(NAME),admin)"]}'
+	$(RUN) --list nginx_new_passwords="$${NAME:-admin}" playbook playbooks/site.yml
 
 backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
-	$(PLAYBOOK) playbooks/backup.yml -e file=$(abspath $(FILE))
+	$(RUN) --path file="$$FILE" playbook playbooks/backup.yml
 
 restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
-	$(PLAYBOOK) playbooks/restore.yml -e file=$(abspath $(FILE))
+	$(RUN) --path file="$$FILE" playbook playbooks/restore.yml
 
 forget-future: $(VENV)/controller ## After a clock that was ahead: Prometheus forgets what is from the future
 	$(PLAYBOOK) playbooks/forget_future.yml
@@ -117,17 +152,17 @@ teardown: $(VENV)/controller ## Remove everything of the stack, its data include
 ##@ The project
 
 lint: $(VENV)/tests $(GIXY) ## Run every linter
-	@tests/lint.sh
+	@bash tests/lint.sh
 
 check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
 	@$(BIN)/python tests/check_nginx.py
 
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
-	$(BIN)/python src/gen_model.py --data $(or $(DATA),data/tweet_emotions.csv) --out $(if $(DATA),model,.cache/model)
+	$(BIN)/python src/gen_model.py --data "$${DATA:-data/tweet_emotions.csv}" --out $(if $(DATA),model,.cache/model)
 
 check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn on every sentence of DATA=file.csv
 	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
-	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$(DATA)" --model model
+	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$$DATA" --model model
 
 fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
 	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
@@ -137,7 +172,7 @@ audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pi
 	@.cache/audit/bin/python tests/audit.py
 
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
-	@tests/shoot_docs.sh
+	@bash tests/shoot_docs.sh
 
 bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
 	$(BIN)/python tests/bench_api.py
@@ -146,7 +181,7 @@ bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gatew
 	$(BIN)/python tests/bench_gateway.py
 
 bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
-	@tests/bench_start.sh
+	@bash tests/bench_start.sh
 
 bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk, h2load)
 	$(BIN)/python tests/bench_monitoring.py
@@ -172,17 +207,17 @@ help: ## Show this
 # ---- tools --------------------------------------------------------------------------------------
 
 $(VENV)/controller: requirements.txt
-	@tests/tools.sh $(VENV) requirements.txt
+	@bash tests/tools.sh $(VENV) requirements.txt
 	@touch $@
 
 $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.txt
-	@tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
+	@bash tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
 # Tools that want other releases of what Ansible and the linters need: an environment for each file.
 .cache/%/installed: tests/requirements/%.txt
 	@mkdir -p .cache
-	@tests/tools.sh .cache/$* $<
+	@bash tests/tools.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-matrix test-all test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help

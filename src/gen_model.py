@@ -147,7 +147,8 @@ def read_table(path: Path) -> Table:
         TrainingError: the file cannot be read or does not hold such a table.
     """
     try:
-        raw = path.read_bytes()
+        # Not every shell replaces the `~` of DATA=~/file.csv.
+        raw = path.expanduser().read_bytes()
     except OSError as error:
         raise TrainingError(
             f"{path} cannot be read: {error.strerror}; name the CSV by --data"

@@ -2,7 +2,7 @@
 # Times of the first and of a second run, and sizes of the images, into docs/benchmarks/start.md.
 # Starts from nothing (no image, no builder's cache), so it refuses where a stack is.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT

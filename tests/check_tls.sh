@@ -9,7 +9,7 @@
 # The wanted grade is A+ where HSTS is sent and A where it is not; GRADE=A+ insists.
 # shellcheck disable=SC2317,SC2329 # checks are called by name, through holds()
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 2
+CDPATH='' cd "$(dirname "$0")/.." || exit 2
 
 readonly SSLYZE=.cache/check-tls/bin/sslyze
 base_image=${BASE_IMAGE:-${STACK_NAME:-emotions}-base:trixie}

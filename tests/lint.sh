@@ -2,11 +2,11 @@
 # Runs every linter, prints PASS or FAIL for each, and fails when one did.
 # The tools are those beside PYTHON (default: .venv/bin/python, else the first python3).
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=$(command -v python3)
-bin=$(cd "$(dirname "$python")" && pwd)
+bin=$(CDPATH='' cd "$(dirname "$python")" && pwd)
 # ansible-lint calls ansible by name.
 export PATH="$bin:$PATH"
 # What a linter finds is the same in a terminal and in a log.
@@ -36,8 +36,8 @@ ours() {
 }
 
 mapfile -t scripts < <(ours '*.sh')
-# Ansible's plugins, and what the roles install on the machine.
-mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles)/')
+# Ansible's plugins, what the roles install on the machine, and make's tools.
+mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles|tools)/')
 mapfile -t dockerfiles < <(ours Dockerfile)
 
 check 'ansible-lint' ansible-lint --offline -q

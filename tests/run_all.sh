@@ -3,15 +3,15 @@
 # `make test`, `make test-security`.
 #
 # A failed tier does not hide the next; a tier without a test counts as a failure. INVENTORY and ARGS
-# are make's: host tests go to the machines of that inventory, and a stack's other name or ports are
-# read from ARGS (-e stack_name=…). PYTHON names the Python of the tests (.venv/bin/python).
+# are make's: host tests go to the machines of that inventory, and Ansible says what name and ports
+# the stack has (-e stack_name=…, inventory/host_vars/). PYTHON names the Python of the tests (.venv/bin/python).
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 2
+CDPATH='' cd "$(dirname "$0")/.." || exit 2
 
 python=${PYTHON:-.venv/bin/python}
 "$python" -c 'import pytest' 2>/dev/null ||
   { printf 'run_all.sh: %s has no pytest; make test installs it\n' "$python" >&2; exit 2; }
-bin=$(cd "$(dirname "$python")" && pwd)
+bin=$(CDPATH='' cd "$(dirname "$python")" && pwd)
 export PATH="$bin:$PATH" PYTHON="$bin/${python##*/}" ANSIBLE_NOCOLOR=1 NO_COLOR=1
 export INVENTORY=${INVENTORY:-inventory/localhost.yml} ARGS=${ARGS:-}
 
@@ -19,11 +19,11 @@ export INVENTORY=${INVENTORY:-inventory/localhost.yml} ARGS=${ARGS:-}
 unset "${!DOCKER_@}"
 export DOCKER_HOST=unix:///var/run/docker.sock
 
-# NAME: its value among ARGS, if it is there.
-argument() { sed -nE "s/(^|.*[ '\"{,])$1[\"']?[=:] *[\"']?([^ '\",}]+).*/\2/p" <<<"$ARGS"; }
-: "${STACK_NAME:=$(argument stack_name)}" "${HTTP_PORT:=$(argument stack_http_port)}"
-: "${STACK_BIND_ADDRESS:=$(argument stack_bind_address)}"
-export STACK_NAME=${STACK_NAME:-emotions} HTTP_PORT=${HTTP_PORT:-80} STACK_BIND_ADDRESS=${STACK_BIND_ADDRESS:-0.0.0.0}
+# TEXT: it, with its templates filled in, a line for each machine of the inventory.
+filled_in() { "$python" tools/run_ansible.py --no-become --callback ask --text "ask_text=$1" playbook playbooks/ask.yml; }
+stack=$(filled_in '{{ stack_name }} {{ stack_http_port }} {{ stack_bind_address }}') || exit 2
+read -r name port bind <<<"$stack"
+export STACK_NAME=${STACK_NAME:-$name} HTTP_PORT=${HTTP_PORT:-$port} STACK_BIND_ADDRESS=${STACK_BIND_ADDRESS:-$bind}
 
 # Not in TMPDIR: ssh keeps the socket of its shared connection in there, and refuses where the name of one gets
 # longer than the kernel takes; macOS' TMPDIR alone is most of that.
@@ -101,7 +101,7 @@ PYTHON
 hosts=()
 if [ "$INVENTORY" != inventory/localhost.yml ] && wanted host; then
   address="ssh://{{ansible_user|default('$(id -un)')}}@{{ansible_host|default(inventory_hostname)}}:{{ansible_port|default(22)}}"
-  machines=$("$bin/ansible" all -i "$INVENTORY" -m ansible.builtin.debug -a "msg=$address" | grep -oE 'ssh://[^"]+' | paste -sd,)
+  machines=$(filled_in "$address" | paste -sd, -)
   # Without one testinfra would look at this machine.
   [ -n "$machines" ] || { printf 'run_all.sh: Ansible finds no machine in %s\n' "$INVENTORY" >&2; exit 2; }
   # One connection for all: a test asks several times, and each login takes its time. In a file, since
@@ -116,13 +116,13 @@ if [ "$INVENTORY" != inventory/localhost.yml ] && wanted host; then
   hosts=("--hosts=$machines" "--ssh-config=$work/ssh_config")
 fi
 
-script_tier linters tests/lint.sh
+script_tier linters bash tests/lint.sh
 pytest_tier unit
 pytest_tier templates
 pytest_tier policy
 script_tier fuzz env PYTHONPATH=src "$python" tests/fuzz_api.py
 pytest_tier host ${hosts[@]+"${hosts[@]}"}
-script_tier behaviour tests/run_tests.sh
+script_tier behaviour bash tests/run_tests.sh
 pytest_tier page
 pytest_tier security
 pytest_tier faults

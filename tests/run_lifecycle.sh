@@ -2,7 +2,7 @@
 # The life of a stack, on a second one beside whatever runs here: up, up again, refusals, stop,
 # start, down. Prints PASS or FAIL a line and the counts at the end.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
+CDPATH='' cd "$(dirname "$0")/.." || exit 1
 
 STACK=lifecycle
 readonly STACK SUBNET=172.28.77.0/24 HTTPS=18443 HTTP=18080 PROMETHEUS=19090 GRAFANA=13000
@@ -19,9 +19,11 @@ umask 077
 WORK=$(mktemp -d)
 passed=0 failed=0
 
+# What make hands on is for the stack that runs here.
+export INVENTORY=inventory/localhost.yml ARGS=
 # Both by the checkout in PLANNED, where that is set.
-play() { (cd "${PLANNED:-.}" && timeout 900 .venv/bin/ansible-playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1); }
-plan() { INVENTORY=inventory/localhost.yml ARGS="${BASE[*]} $*" bash "${PLANNED:-.}/playbooks/plan.sh"; }
+play() { (cd "${PLANNED:-.}" && timeout 900 .venv/bin/python tools/run_ansible.py playbook "playbooks/$1.yml" "${BASE[@]}" "${@:2}" >"$WORK/log" 2>&1); }
+plan() { ARGS=$(printf '%q ' "${BASE[@]}" "$@") bash "${PLANNED:-.}/playbooks/plan.sh"; }
 plan_refused() { ! plan "$@" 2>"$WORK/log" && tr -s ' \n' ' ' <"$WORK/log" | grep -q "would not pass Nginx' own test"; }
 query() { curl -sS --noproxy "*" --max-time 10 "http://127.0.0.1:$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }
 running() { docker ps --no-trunc --filter "label=stack=$STACK" --format '{{.ID}}' | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'; }
@@ -66,7 +68,7 @@ with_json() { STACK_PLAN_JSON="$WORK/plan.json" "$@" >"$WORK/plan" 2>"$WORK/log"
 # FOLDER: another checkout, to change something in.
 another_checkout() {
   mkdir "$1"
-  cp -r ansible.cfg inventory playbooks plugins roles src model "$1/"
+  cp -r ansible.cfg inventory playbooks plugins roles src model tools "$1/"
   ln -s "$PWD/.venv" "$1/.venv"
 }
 holding_a_model() { docker image ls --quiet --filter dangling=true --filter label=stack.build.model; }
@@ -99,7 +101,7 @@ plans() {
 
   docker run --detach --rm --label stack= --name "$STACK-bare" --network none --user 0:0 --entrypoint sleep "$(docker ps --filter "name=$STACK-api-v1-1" --format '{{.Image}}')" 600 >/dev/null
   INVENTORY="$STACK-bare," ARGS="-c community.docker.docker -e ansible_user=root -e ansible_python_interpreter=/usr/bin/python3 -e stack_name=bare" \
-    playbooks/plan.sh >"$WORK/plan" 2>"$WORK/log"
+    bash playbooks/plan.sh >"$WORK/plan" 2>"$WORK/log"
   check "a machine without an engine has a plan" grep -q 'docker.io.* installed' "$WORK/plan"
   check "of everything" grep -q 'Build every image and start every container' "$WORK/plan"
   docker rm --force "$STACK-bare" >/dev/null

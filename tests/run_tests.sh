@@ -9,7 +9,7 @@
 # reached by ssh (TARGET, INVENTORY), Prometheus and Grafana are asked where PROMETHEUS_URL says how.
 # shellcheck disable=SC2317,SC2329 # checks are called by name, through holds()
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 2
+CDPATH='' cd "$(dirname "$0")/.." || exit 2
 
 readonly NAMES=(GATEWAY_URL GATEWAY_CA API_USER API_PASSWORD PROMETHEUS_URL GRAFANA_URL GRAFANA_USER GRAFANA_PASSWORD)
 readonly SENTENCE='{"sentence": "I love the ice cream"}'

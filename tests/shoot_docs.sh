@@ -2,7 +2,7 @@
 # Opens /docs of a replica of its own in headless Chromium, fails when any other host was asked or
 # the page's policy was broken, and writes docs/docs-page.png.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 for name in chromium-headless-shell chromium chromium-browser google-chrome; do
   if browser=$(command -v "$name"); then break; fi

@@ -4,6 +4,7 @@
 set -euo pipefail
 
 readonly OLDEST=3.11
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE PYTHONUSERBASE
 
 die() {
   printf 'tools.sh: %s\n' "$*" >&2
@@ -87,11 +88,17 @@ if ! sound; then
   "$python" -m venv --clear "$venv" || die "$python could not make $venv (its message is above)"
 fi
 
+# Of the user's settings of pip, only how to reach an index: the others would install elsewhere or something else.
+for name in $(compgen -e PIP_); do
+  [[ $name =~ ^PIP_(INDEX_URL|EXTRA_INDEX_URL|NO_INDEX|FIND_LINKS|TRUSTED_HOST|PROXY|CERT|CLIENT_CERT|KEYRING_PROVIDER|TIMEOUT|DEFAULT_TIMEOUT|RETRIES|CACHE_DIR|NO_CACHE_DIR|CONFIG_FILE)$ ]] ||
+    unset "$name"
+done
+
 : >"$venv/.installing"
 done=0
 # Not compiled beforehand: that takes three times as long as the rest, and most of Ansible's files are
 # never run. Python compiles the others at their first use.
-"$venv/bin/python" -m pip install -qq --no-compile --disable-pip-version-check --no-input "${requirements[@]}" || done=$?
+"$venv/bin/python" -m pip install -qq --no-user --no-compile --disable-pip-version-check --no-input "${requirements[@]}" || done=$?
 # It stays only where pip was killed: one that gives up by itself leaves things in order.
 rm "$venv/.installing"
 [ "$done" = 0 ] || die "pip could not install $* (its message is above)"

@@ -103,13 +103,15 @@ def start_play(
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
-            ROOT / ".venv/bin/ansible-playbook",
+            ROOT / ".venv/bin/python",
+            root / "tools/run_ansible.py",
+            "playbook",
             f"playbooks/{playbook}.yml",
             *("-e", json.dumps(VARIABLES | variables)),
             *arguments,
         ],
         cwd=root,
-        env=os.environ | {"ANSIBLE_NOCOLOR": "1"},
+        env=os.environ | {"ANSIBLE_NOCOLOR": "1", "INVENTORY": "", "ARGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,7 +11,7 @@
 # pip settings are those of this host. Runs as root; wants the Debian packages mmdebstrap, extlinux,
 # syslinux-common, qemu-utils, vagrant (its public insecure key) and, for --images, docker.io.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly SIZE_GB=20
 

@@ -18,7 +18,7 @@
 # MACHINE=FOLDER in the environment keeps disk, key, log and pid there (default: .cache/vm/machine):
 # another folder and other ports make a second machine. In there, `key` is the ssh key.
 set -euo pipefail
-cache=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/.cache/vm
+cache=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/.cache/vm
 folder=${MACHINE:-$cache/machine}
 readonly BOOT_SECONDS=600 STOP_SECONDS=180
 

@@ -13,7 +13,7 @@
 # time-outs; and QEMU 10, which Debian 12 has among its backports: its 7.2 starts processes half as
 # fast (docs/vm.md). Prints PASS or FAIL and the time of each step, and writes docs/vm.md.
 set -uo pipefail
-cd "$(dirname "$0")/../.." || exit 2
+CDPATH='' cd "$(dirname "$0")/../.." || exit 2
 
 readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
 declare -rA TITLES=([vagrant]='Vagrant, Debian 12' [ssh]='By ssh, Debian 13')

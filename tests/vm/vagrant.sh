@@ -14,7 +14,7 @@
 #                     the other box
 #   tests/vm/vagrant.sh --remove   ends and removes all of that, the user included
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 readonly here root
 readonly user=vmtest home=${VMTEST_HOME:-/var/tmp/vmtest}
