@@ -737,8 +737,9 @@ def model() -> d.Dashboard:
         "percentunit",
         (
             "sum by (label) (increase(api_predictions_total[$__range]))"
-            " / scalar(sum(increase(api_predictions_total[$__range])) >= 500)"
-            " - avg by (label) (api_model_reference_share)",
+            " / scalar(sum(increase(api_predictions_total[$__range])))"
+            " - avg by (label) (api_model_reference_share)"
+            " and on () (sum(increase(api_predictions_total[$__range])) >= 500)",
             "{{label}}",
         ),
         limits=above(0.1, yellow=0.05),
