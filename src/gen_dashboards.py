@@ -113,6 +113,12 @@ def _in_red(names: str) -> d.DashboardFieldConfigSourceOverrides:
     )
 
 
+def _in_unit(column: str, unit: str) -> d.DashboardFieldConfigSourceOverrides:
+    return d.DashboardFieldConfigSourceOverrides(
+        matcher=d.MatcherConfig("byName", column), properties=[d.DynamicConfigValue("unit", unit)]
+    )
+
+
 def _last_value() -> c.ReduceDataOptions:
     return c.ReduceDataOptions(calcs=["lastNotNull"], fields="", values=False)
 
@@ -197,9 +203,14 @@ class Board:
         stacked: bool = False,
         least: float | None = 0,
         most: float | None = None,
+        many: bool = False,
         no_value: str = NO_VALUE,
     ) -> None:
-        """Add lines over time; limits are dashed, and series whose name matches `red` are red."""
+        """Add lines over time; limits are dashed, and series whose name matches `red` are red.
+
+        The legend of `many` series is a list beside the picture that scrolls, the highest on top;
+        that of a few stands below it.
+        """
         style = c.GraphThresholdsStyleMode.DASHED if limits else c.GraphThresholdsStyleMode.OFF
         stacking = c.StackingMode.NORMAL if stacked else c.StackingMode.NONE
         defaults = d.FieldConfig(
@@ -216,9 +227,19 @@ class Board:
                 thresholds_style=c.GraphThresholdsStyleConfig(style),
             ),
         )
-        legend = c.VizLegendOptions(
-            c.LegendDisplayMode.LIST, c.LegendPlacement.BOTTOM, show_legend=True
-        )
+        if many:
+            legend = c.VizLegendOptions(
+                c.LegendDisplayMode.TABLE,
+                c.LegendPlacement.RIGHT,
+                show_legend=True,
+                calcs=["max"],
+                sort_by="Max",
+                sort_desc=True,
+            )
+        else:
+            legend = c.VizLegendOptions(
+                c.LegendDisplayMode.LIST, c.LegendPlacement.BOTTOM, show_legend=True
+            )
         tooltip = c.VizTooltipOptions(c.TooltipDisplayMode.MULTI, c.SortOrder.DESCENDING)
         options = timeseries.Options(legend=legend, tooltip=tooltip)
         targets = _targets(queries, instant=False)
@@ -234,6 +255,7 @@ class Board:
         limits: Limits | None = None,
         least: float | None = 0,
         most: float | None = None,
+        no_value: str = NO_VALUE,
     ) -> None:
         """Add a bar for each series."""
         defaults = d.FieldConfig(
@@ -242,7 +264,7 @@ class Board:
             max_val=most,
             color=d.FieldColor(mode=d.FieldColorModeId.THRESHOLDS),
             thresholds=_steps(limits),
-            no_value=NO_VALUE,
+            no_value=no_value,
         )
         options = bargauge.Options(
             display_mode=c.BarGaugeDisplayMode.BASIC,
@@ -256,22 +278,24 @@ class Board:
         self,
         title: str,
         description: str,
-        unit: str,
         query: str,
         columns: dict[str, str],
+        value_unit: str | None = None,
         newest_first: bool = False,
-        no_value: str = NO_VALUE,
+        no_value: str = "",
     ) -> None:
-        """Add the series of a query: `columns` are label: heading in order, "Value" the figure.
+        """Add the series of a query: `columns` are label: heading in order, "Value" the number.
 
-        The first column sorts, the greatest on top with `newest_first`.
+        The first column sorts, the greatest on top with `newest_first`. A unit in the panel's
+        defaults would hold for the labels, too, and turn each text into NaN.
         """
         first = next(iter(columns.values()))
         order = {name: index for index, name in enumerate(columns)}
         options = table.Options(sort_by=[c.TableSortByFieldState(first, newest_first)])
-        defaults = d.FieldConfig(unit=unit, no_value=no_value, custom=table.FieldConfig())
+        defaults = d.FieldConfig(no_value=no_value, custom=table.FieldConfig())
         targets = _targets([(query, "")], instant=True, as_table=True)
-        self._add("table", title, description, targets, defaults, options)
+        overrides = [] if value_unit is None else [_in_unit(columns["Value"], value_unit)]
+        self._add("table", title, description, targets, defaults, options, overrides)
         self._line[-1].transformations = [
             d.DataTransformerConfig(
                 "filterFieldsByName", options={"include": {"names": list(columns)}}
@@ -441,7 +465,6 @@ def overview() -> d.Dashboard:
         "Which alerts fire?",
         "The newest on top. Prometheus (Alerts) shows each one's description, which says what to"
         " do; start with the critical ones.",
-        "dateTimeAsLocal",
         'ALERTS_FOR_STATE * 1000 and ignoring (alertstate) ALERTS{alertstate="firing"}',
         {
             "Value": "since",
@@ -451,15 +474,15 @@ def overview() -> d.Dashboard:
             "replica": "replica",
             "container": "container",
             "job": "job",
+            "device": "device",
         },
+        value_unit="dateTimeAsLocal",
         newest_first=True,
-        no_value="none",
     )
     board.table(
         "What changed?",
         "The last twenty changes, which are also the purple marks in the graphs. Something broke"
         " right after one: `make history` has its commit, `make rollback` undoes a deploy.",
-        "dateTimeAsLocal",
         "stack_change_timestamp_seconds * 1000",
         {
             "Value": "when",
@@ -467,6 +490,7 @@ def overview() -> d.Dashboard:
             "release": "release",
             "result": "result",
         },
+        value_unit="dateTimeAsLocal",
         newest_first=True,
     )
 
@@ -506,13 +530,14 @@ def gateway() -> d.Dashboard:
         "Requests per second by route and status",
         "Each line of the access log counts. A red line is a 5xx: `make logs` shows the requests"
         " with their ids. 502 or 504: a replica failed or hung; 503: none was free, or maintenance"
-        " is on.",
+        " is on. 000: the client left before it got a response.",
         "reqps",
         (
             "sum by (route, status) (rate(gateway_requests_total[$__rate_interval]))",
             "{{route}} {{status}}",
         ),
         red=".* 5..",
+        many=True,
     )
     board.lines(
         "How many requests are refused?",
@@ -559,6 +584,7 @@ def gateway() -> d.Dashboard:
         "s",
         *p50_p95_p99("service_replica:gateway_duration_seconds", "{{replica}}"),
         limits=above(SLOW_SECONDS),
+        many=True,
     )
 
     board.line(8)
@@ -626,8 +652,9 @@ def gateway() -> d.Dashboard:
         "Days left of the certificate",
         "Of the certificate that the gateway shows. Red: the renewal failed; `make start-project`"
         " signs a new one. One of your own you have to replace.",
-        "d",
-        ("(probe_ssl_earliest_cert_expiry - time()) / 86400", "days"),
+        # Grafana's own unit for days becomes weeks and years as they grow.
+        "suffix:days",
+        ("floor((probe_ssl_earliest_cert_expiry - time()) / 86400)", "days"),
         limits=below(7, yellow=21),
         no_value="no handshake",
     )
@@ -662,7 +689,6 @@ def model() -> d.Dashboard:
         "Which model does each replica serve?",
         "The version is the start of the SHA-256 in model/model.json. Two versions within one"
         " service: a run stopped half-way; `make start-project` brings all to one.",
-        "none",
         "api_model_info",
         {
             "replica": "replica",
@@ -700,22 +726,26 @@ def model() -> d.Dashboard:
         "percentunit",
         (f"{mix} / on (version) group_left () ({whole} > 0)", "{{version}} {{label}}"),
         stacked=True,
+        many=True,
     )
     board.bars(
         "Which labels come more often than they should?",
         "Share in the time shown less the share on held-out data (model card). Red: more than ten"
         " points too many; read some of the sentences. If they are right the world has changed:"
-        " train again (`make model`). If not, look at the last deploy.",
+        " train again (`make model`). If not, look at the last deploy. No bar: fewer than 500"
+        " predictions in that time.",
         "percentunit",
         (
             "sum by (label) (increase(api_predictions_total[$__range]))"
             " / scalar(sum(increase(api_predictions_total[$__range])))"
-            " - avg by (label) (api_model_reference_share)",
+            " - avg by (label) (api_model_reference_share)"
+            " and on () (sum(increase(api_predictions_total[$__range])) >= 500)",
             "{{label}}",
         ),
         limits=above(0.1, yellow=0.05),
         least=-0.2,
         most=0.2,
+        no_value="too few predictions",
     )
 
     board.line(8)
@@ -786,6 +816,7 @@ def model() -> d.Dashboard:
             "{{service}} {{status}} {{outcome}}",
         ),
         red=".* 5xx .*",
+        many=True,
     )
     return board.build()
 
@@ -873,29 +904,32 @@ def host() -> d.Dashboard:
     board.line(8)
     board.bars(
         "How full are the file systems?",
-        "Those that the stack writes on. Red (90 %): make room; `docker system df` shows images"
-        " nobody uses, monitoring_prometheus_retention shortens what is kept.",
+        "Those that the stack writes on, by device. Red (90 %): make room; `docker system df` shows"
+        " images nobody uses, monitoring_prometheus_retention shortens what is kept.",
         "percentunit",
-        (
-            'max by (mountpoint) (1 - node_filesystem_avail_bytes{mountpoint=~"/watched/.*"}'
-            " / node_filesystem_size_bytes)",
-            "{{mountpoint}}",
-        ),
+        ("1 - device:filesystem_available:bytes / device:filesystem_size:bytes", "{{device}}"),
         limits=above(0.9, yellow=0.8),
         most=1,
     )
-    ahead = 'predict_linear(node_filesystem_avail_bytes{mountpoint=~"/watched/.*"}[6h], 4 * 86400)'
+    # The more hopeful of two windows: what has ended, like an image's build, does not go on.
+    hours, minutes = (
+        f"predict_linear(device:filesystem_available:bytes[{window}], 4 * 86400)"
+        for window in ("6h", "30m")
+    )
     board.bars(
         "How full will they be in four days?",
-        "If it goes on as in the last six hours. Red: full before then; find what grows (`du -x` on"
-        " the machine, Prometheus' size below) while there is still room.",
+        "If it goes on as in the last six hours and in the last half hour. Red: full before then;"
+        " find what grows (`du -x` on the machine, Prometheus' size below) while there is still"
+        " room. No bar: the machine is watched for less than six hours.",
         "percentunit",
         (
-            f"max by (mountpoint) (clamp(1 - {ahead} / node_filesystem_size_bytes, 0, 1))",
-            "{{mountpoint}}",
+            f"clamp(1 - ({hours} > {minutes} or {minutes}) / device:filesystem_size:bytes, 0, 1)"
+            " and device:filesystem_available:bytes offset 6h",
+            "{{device}}",
         ),
         limits=above(1, yellow=0.9),
         most=1,
+        no_value="known after six hours",
     )
     board.lines(
         "Share of time that the disks work",
@@ -934,6 +968,7 @@ def host() -> d.Dashboard:
         " or the number of replicas in api_services.",
         "short",
         ("rate(stack_container_cpu_seconds_total[$__rate_interval])", "{{container}}"),
+        many=True,
     )
     board.lines(
         "Memory of the containers",
@@ -941,6 +976,7 @@ def host() -> d.Dashboard:
         " limit on the right, and what changed when it began.",
         "bytes",
         ("stack_container_memory_bytes", "{{container}}"),
+        many=True,
     )
     board.lines(
         "Memory against the limit",
@@ -951,6 +987,7 @@ def host() -> d.Dashboard:
         limits=above(0.9, yellow=0.8),
         most=1,
         no_value="no limits",
+        many=True,
     )
 
     board.heading("Prometheus")
@@ -984,10 +1021,14 @@ def host() -> d.Dashboard:
     )
     board.stat(
         "Size of Prometheus' data",
-        "Blocks on disk, without the last hours. There is no red: if the disk fills, shorten"
-        " monitoring_prometheus_retention.",
+        "Blocks and, for the last hours, the log and chunks that become one. There is no red: if"
+        " the disk fills, shorten monitoring_prometheus_retention.",
         "bytes",
-        ("prometheus_tsdb_storage_blocks_bytes", "blocks"),
+        (
+            "prometheus_tsdb_storage_blocks_bytes + prometheus_tsdb_wal_storage_size_bytes"
+            " + prometheus_tsdb_head_chunks_storage_size_bytes",
+            "on disk",
+        ),
     )
 
     board.line(7)

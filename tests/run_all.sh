@@ -123,6 +123,7 @@ pytest_tier policy
 script_tier fuzz env PYTHONPATH=src "$python" tests/fuzz_api.py
 pytest_tier host ${hosts[@]+"${hosts[@]}"}
 script_tier behaviour bash tests/run_tests.sh
+! wanted page || "$python" tests/page/supplies.py
 pytest_tier page
 pytest_tier security
 pytest_tier faults

@@ -153,6 +153,11 @@ def test_a_redirect_from_plain_http_is_no_prediction(count: Count) -> None:
     assert found["gateway_requests_total"] == {("", "other", "v1", "308"): 1}
 
 
+def test_the_status_of_a_client_that_left_is_the_logs_own(count: Count) -> None:
+    found = count(LINE % (WELL | REFUSED | {"status": "000"}))
+    assert found["gateway_requests_total"] == {("", "predict", "v1", "000"): 1}
+
+
 def test_what_is_no_line_of_ours_is_counted_as_such(count: Count) -> None:
     found = count("something else", LINE % WELL, "{}")
     assert found["gateway_unreadable_lines_total"] == {(): 2}

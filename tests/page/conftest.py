@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from page.browser import Watched, chromium, find_chromium, trusting
-from page.fake_gateway import LIBRARY, FakeGateway, fake_gateway
+from page.fake_gateway import FakeGateway, fake_gateway
+from page.supplies import missing, reason
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED_FOR = ("GATEWAY_URL", "GATEWAY_CA", "API_USER", "API_PASSWORD")
@@ -37,20 +38,17 @@ def environment() -> dict[str, str]:
 def browser(environment: dict[str, str]) -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
-        pytest.skip("no Chromium here. Debian: apt-get install chromium")
+        pytest.skip(reason("chromium"))
     known = trusting(environment) if environment else []
     with chromium(path, *known) as started:
         yield started
 
 
 @pytest.fixture
-def library() -> None:
-    if not LIBRARY.exists():
-        pytest.skip("no plot library here. Debian: apt-get install libjs-dygraphs")
-
-
-@pytest.fixture
 def gateway() -> Iterator[FakeGateway]:
+    """Serve the page, whole: without its plot library, almost every test would see a broken one."""
+    if "libjs-dygraphs" in missing():
+        pytest.skip(reason("libjs-dygraphs"))
     with fake_gateway() as made:
         yield made
 

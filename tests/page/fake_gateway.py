@@ -8,10 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from page.canned import Answer, healthy
+from page.supplies import LIBRARY
 
 PAGE = Path(__file__).parents[2] / "roles/nginx/files/image/status"
-# Where Debian's libjs-dygraphs puts it; the image has a copy.
-LIBRARY = Path("/usr/share/javascript/dygraphs/dygraph.min.js")
 FILES = {
     "/": (PAGE / "index.html", "text/html; charset=utf-8"),
     "/status/status.css": (PAGE / "status.css", "text/css; charset=utf-8"),

@@ -130,9 +130,7 @@ def test_axe_finds_nothing(gateway: FakeGateway, visit: Visit, scheme: str, kind
     assert [(v["id"], v["help"], [n["html"] for n in v["nodes"]][:3]) for v in found] == []
 
 
-def test_the_schemes_differ_and_the_plots_follow(
-    gateway: FakeGateway, visit: Visit, library: None
-) -> None:
+def test_the_schemes_differ_and_the_plots_follow(gateway: FakeGateway, visit: Visit) -> None:
     page = visit(gateway.url, color_scheme="light").page
     loaded(page)
     pixels = """() => {

@@ -64,9 +64,7 @@ def test_a_healthy_stack_is_told_in_full(gateway: FakeGateway, visit: Visit) -> 
     expect(page.locator(".age:visible")).to_have_count(0)
 
 
-def test_each_plot_is_drawn_and_summed_up_in_words(
-    gateway: FakeGateway, visit: Visit, library: None
-) -> None:
+def test_each_plot_is_drawn_and_summed_up_in_words(gateway: FakeGateway, visit: Visit) -> None:
     page = visit(gateway.url).page
     for name, unit in (("rate", "/s"), ("errors", "%"), ("p95", "ms")):
         plot = page.locator(f"#plot-{name}")
@@ -81,9 +79,7 @@ def test_each_plot_is_drawn_and_summed_up_in_words(
         )
 
 
-def test_a_pointer_on_a_plot_reads_its_values(
-    gateway: FakeGateway, visit: Visit, library: None
-) -> None:
+def test_a_pointer_on_a_plot_reads_its_values(gateway: FakeGateway, visit: Visit) -> None:
     found = canned.series(("v1",))
     for one in found:
         one["values"] = [[t, str(n)] for n, (t, _) in enumerate(one["values"])]
@@ -97,7 +93,7 @@ def test_a_pointer_on_a_plot_reads_its_values(
 
 
 def test_minutes_without_a_figure_are_told_and_not_bridged(
-    gateway: FakeGateway, visit: Visit, library: None
+    gateway: FakeGateway, visit: Visit
 ) -> None:
     gateway.answers[SERIES] = canned.matrix(canned.series(("v1",), gap=range(40, 61)))
     page = visit(gateway.url).page

@@ -35,8 +35,10 @@ PROMETHEUS_OWN_METRICS = {
     "ALERTS_FOR_STATE",
     "prometheus_config_last_reload_successful",
     "prometheus_rule_evaluation_failures_total",
+    "prometheus_tsdb_head_chunks_storage_size_bytes",
     "prometheus_tsdb_head_series",
     "prometheus_tsdb_storage_blocks_bytes",
+    "prometheus_tsdb_wal_storage_size_bytes",
 }
 # The node exporter.
 MACHINE_METRICS = {
@@ -63,6 +65,14 @@ HANDSHAKE_METRICS = {"probe_ssl_earliest_cert_expiry", "probe_success"}
 PROCESS_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 PROMQL_WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(duration: str) -> int:
+    """Return the length of one of PromQL's durations, as 30m."""
+    return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
 def dashboard(file: Path) -> dict[str, Any]:
@@ -233,7 +243,8 @@ def test_panels_do_not_overlap(file: Path) -> None:
 @every_panel
 def test_panel_has_title_unit_and_description(panel: dict[str, Any]) -> None:
     assert panel["title"].strip()
-    assert panel["fieldConfig"]["defaults"]["unit"]
+    # A table's unit is one column's.
+    assert ("unit" in panel["fieldConfig"]["defaults"]) is (panel["type"] != "table")
     # Long enough to say what to do, not only what is shown.
     assert len(panel["description"]) > 40
 
@@ -242,13 +253,64 @@ def test_panel_has_title_unit_and_description(panel: dict[str, Any]) -> None:
 def test_panel_says_what_to_do_when_it_is_red_or_that_it_has_no_red(panel: dict[str, Any]) -> None:
     config = panel["fieldConfig"]
     steps = config["defaults"].get("thresholds", {}).get("steps", [])
-    has_red = bool(config["overrides"]) or "red" in [step["color"] for step in steps]
+    colors = [
+        override["properties"][0]["value"]
+        for override in config["overrides"]
+        if override["properties"][0]["id"] == "color"
+    ]
+    has_red = bool(colors) or "red" in [step["color"] for step in steps]
     says_none = "there is no red" in panel["description"].lower()
     if panel["type"] == "table":
         assert not has_red
     else:
         assert re.search(r"\b[Rr]ed\b", panel["description"])
         assert has_red is not says_none
+
+
+@every_panel
+def test_unit_of_a_table_is_that_of_its_numbers_alone(panel: dict[str, Any]) -> None:
+    if panel["type"] != "table":
+        return
+    (columns,) = (
+        step["options"]["renameByName"]
+        for step in panel["transformations"]
+        if step["id"] == "organize"
+    )
+    units = {
+        override["matcher"]["options"]
+        for override in panel["fieldConfig"]["overrides"]
+        if override["properties"][0]["id"] == "unit"
+    }
+    assert units == {heading for name, heading in columns.items() if name == "Value"}
+
+
+@every_panel
+def test_no_unit_becomes_another_as_the_value_grows(panel: dict[str, Any]) -> None:
+    # 365 of "d" are "52.1 weeks".
+    assert panel["fieldConfig"]["defaults"].get("unit") not in ("m", "h", "d")
+
+
+@every_panel
+def test_a_prediction_waits_until_its_window_is_full(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        windows = re.findall(r"predict_linear\([^[]*\[(\w+)\]", target["expr"])
+        assert not windows or f"offset {max(windows, key=seconds)}" in target["expr"]
+
+
+@every_panel
+def test_folders_of_one_disk_are_one_series(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        assert "node_filesystem_" not in target["expr"]
+
+
+@every_panel
+def test_many_series_have_their_legend_beside_the_picture(panel: dict[str, Any]) -> None:
+    """A label with many values, two labels, or three quantiles of each replica."""
+    legends = [target.get("legendFormat", "") for target in panel["targets"]]
+    labels = [label for legend in legends for label in re.findall(r"{{(\w+)}}", legend)]
+    many = "container" in labels or labels.count("replica") > 1 or len(labels) > len(legends)
+    if panel["type"] == "timeseries":
+        assert panel["options"]["legend"]["placement"] == ("right" if many else "bottom")
 
 
 @every_panel
