@@ -1,5 +1,6 @@
 """What the host tests know about the stack: its name, its containers, how to ask it."""
 
+import json
 import os
 import re
 import time
@@ -17,6 +18,14 @@ GRAFANA = "grafana-1"
 SCRATCH = "docker run --rm --label stack= --interactive --network none --read-only"
 
 
+# Name: Docker's own, a sibling's, or a path inside the container are no secrets.
+SECRET_NAME = re.compile(
+    r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
+)
+# As images read them (Docker's secrets): the variable names a file that holds the value.
+PATH_NAME = re.compile(r"_FILE$")
+
+
 class Secret(str):
     """A string that no failure message of a test shows."""
 
@@ -24,6 +33,26 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def secret_variables(environment: list[str]) -> list[str]:
+    """Return the names of the variables that hold a secret by their name: not the path of one."""
+    found = []
+    for line in environment:
+        name, _, value = line.partition("=")
+        path = PATH_NAME.search(name) and re.fullmatch(r"(/[\w.-]+)+", value)
+        if SECRET_NAME.search(name) and value and not path:
+            found.append(name)
+    return found
+
+
+def secrets_in(text: str, secrets: dict[str, str]) -> list[str]:
+    """Return the names of the secrets that a text holds, as they are or as JSON writes them."""
+    return [
+        name
+        for name, value in secrets.items()
+        if value in text or json.dumps(str(value))[1:-1] in text
+    ]
 
 
 def predict(host: Host, sentence: str, group: str = "") -> str:
