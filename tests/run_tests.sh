@@ -702,7 +702,8 @@ holds 'Prometheus answers on loopback only' near loopback_only "$PROMETHEUS_URL"
 if [ -z "$GRAFANA_URL" ]; then
   explained() { [[ $LEFT_OUT == *Grafana*\(*\)* ]] || fail "LEFT_OUT='$LEFT_OUT'"; }
   holds 'Grafana does not run, and LEFT_OUT says why' explained
-  for name in 'Grafana is healthy' 'Grafana asks for a password' 'Grafana has Prometheus as a data source that answers' 'Grafana answers on loopback only'; do
+  for name in 'Grafana is healthy' 'Grafana asks for a password' 'Grafana accepts GRAFANA_USER and GRAFANA_PASSWORD as an administrator' \
+    'Grafana has Prometheus as a data source that answers' 'Grafana has the dashboards' 'Grafana answers on loopback only'; do
     holds "$name" skip "${LEFT_OUT:-it does not run}"
   done
 else
@@ -718,13 +719,20 @@ else
     done
   }
   holds 'Grafana asks for a password' near grafana_asks
+  # After the wrong one: Grafana blocks a name after five of them, and a right one begins the count again.
+  holds 'Grafana accepts GRAFANA_USER and GRAFANA_PASSWORD as an administrator' near api_answers "$GRAFANA_URL/api/user" \
+    "a['login'] == '${GRAFANA_USER,,}' and a['isGrafanaAdmin']" --config "$work/grafana"
+  # Beside ours there may be more, of the people who use it.
   grafana_datasource() {
-    local uid
-    api_answers "$GRAFANA_URL/api/datasources" "[d['type'] for d in a] == ['prometheus']" --config "$work/grafana"
-    uid=$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))[0]["uid"])' "$work/body")
+    local uid=prometheus
+    api_answers "$GRAFANA_URL/api/datasources" "[d['type'] for d in a if d['uid'] == '$uid'] == ['prometheus']" --config "$work/grafana"
     api_answers "$GRAFANA_URL/api/datasources/uid/$uid/health" "a['status'] == 'OK'" --config "$work/grafana"
   }
   holds 'Grafana has Prometheus as a data source that answers' near grafana_datasource
+  # A file is named after the uid in it.
+  ours=$(printf '%s\n' roles/monitoring/files/dashboards/*.json | sed -E "s|.*/(.*)\.json|'\1',|")
+  holds 'Grafana has the dashboards' near api_answers "$GRAFANA_URL/api/search?type=dash-db" \
+    "{${ours//$'\n'/ }} <= {d['uid'] for d in a}" --config "$work/grafana"
   holds 'Grafana answers on loopback only' near loopback_only "$GRAFANA_URL"
 fi
 
