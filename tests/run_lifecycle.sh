@@ -251,7 +251,7 @@ END
   grafana_admin
   # What `make test` skips where there is no Grafana.
   check "its container passes the tests of containers, ports and files" env STACK_NAME="$STACK" .venv/bin/python -m pytest -q -p no:cacheprovider \
-    tests/host/test_containers.py tests/host/test_network.py tests/host/test_files.py -k 'grafana or secret'
+    tests/host -k 'grafana-1 or secret'
   with_env env HTTP_PORT="$HTTP" tests/run_tests.sh >"$WORK/log" 2>&1
   check "it passes the contract's tests" test "$(grep -c '^PASS .*G\(rafana\|RAFANA_URL\)' "$WORK/log") $(grep -cE '^(FAIL|SKIP) .*G(rafana|RAFANA)' "$WORK/log")" = '7 0'
 }
@@ -302,6 +302,8 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   receiver=$!
   touch "$WORK/alerts"
   check "alerts go to a webhook" play site "${GRAFANA_IMAGE[@]}" -e "monitoring_alert_webhook=http://${SUBNET%.0/24}.1:19098/a-token"
+  check "its container passes the tests of containers and ports" env STACK_NAME="$STACK" .venv/bin/python -m pytest -q -p no:cacheprovider \
+    tests/host -k 'alertmanager-1 or label'
   docker stop "$STACK-api-v2-1" >/dev/null
   check "an alert that fires arrives there" until_passes grep -q '"status":"firing".*NoReplica' "$WORK/alerts"
   docker start "$STACK-api-v2-1" >/dev/null

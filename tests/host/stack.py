@@ -12,7 +12,9 @@ STACK = os.environ.get("STACK_NAME", "emotions")
 REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
 EXPORTERS = ("nginx-exporter-1", "log-exporter-1", "host-exporter-1", "tls-exporter-1")
 OURS = (*REPLICAS, "nginx-1", *EXPORTERS, "prometheus-1")
-GRAFANA = "grafana-1"
+# Run where a setting or an image allows it.
+GRAFANA, ALERTMANAGER = "grafana-1", "alertmanager-1"
+OPTIONAL = (GRAFANA, ALERTMANAGER)
 # A container for one command, of an image of the stack's: without the label that would make it one
 # of the stack's own, and without the limits of those: some may take little of a processor.
 SCRATCH = "docker run --rm --label stack= --interactive --network none --read-only"
@@ -33,6 +35,13 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def left_out(name: str, environment: dict[str, str]) -> str:
+    """Return why a container of OPTIONAL does not run."""
+    if name == GRAFANA:
+        return environment.get("LEFT_OUT") or "Grafana does not run"
+    return "no alert is sent: monitoring_alert_webhook and monitoring_alert_email are empty"
 
 
 def secret_variables(environment: list[str]) -> list[str]:

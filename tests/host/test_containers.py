@@ -14,12 +14,15 @@ import pytest
 from testinfra.host import Host
 
 from host.stack import (
+    ALERTMANAGER,
     EXPORTERS,
     GRAFANA,
+    OPTIONAL,
     OURS,
     REPLICAS,
     SCRATCH,
     STACK,
+    left_out,
     secret_variables,
     secrets_in,
 )
@@ -32,6 +35,7 @@ DOCKERFILES = {
     "api": "src/api/Dockerfile",
     "nginx": "roles/nginx/files/image/Dockerfile",
     "prometheus": "roles/monitoring/files/prometheus/Dockerfile",
+    "alertmanager": "roles/monitoring/files/prometheus/Dockerfile",
 } | {name.removesuffix("-1"): "roles/monitoring/files/exporters/Dockerfile" for name in EXPORTERS}
 NO_CAPABILITY = "0000000000000000"
 WHERE_STATE_LIVES = {"/var/log/gateway", "/prometheus", "/var/lib/grafana"}
@@ -40,17 +44,19 @@ PORTS = {
     "api": {8000},
     "nginx": {80, 443, 8081},
     "prometheus": {9090},
+    "alertmanager": {9090},
     "grafana": {3000},
 } | {name.removesuffix("-1"): {9100} for name in EXPORTERS}
 # The one container that other machines reach.
 ENTRY = {"nginx-1"}
 
 
-@pytest.fixture(params=[*OURS, GRAFANA])
+@pytest.fixture(params=[*OURS, *OPTIONAL])
 def name(request: pytest.FixtureRequest, inspected: Inspected, environment: dict[str, str]) -> str:
     """Each container in turn."""
-    if request.param == GRAFANA and not environment["GRAFANA_URL"]:
-        pytest.skip(environment.get("LEFT_OUT") or "Grafana does not run")
+    there = environment["GRAFANA_URL"] if request.param == GRAFANA else request.param in inspected
+    if request.param in OPTIONAL and not there:
+        pytest.skip(left_out(request.param, environment))
     assert request.param in inspected, f"{STACK}-{request.param} is not there: `make status`"
     return str(request.param)
 
@@ -141,7 +147,7 @@ def published(inspected: Inspected) -> set[tuple[str, str, int]]:
 
 
 def test_no_other_container_has_the_label(inspected: Inspected) -> None:
-    assert set(inspected) - {GRAFANA} == set(OURS)
+    assert set(inspected) - set(OPTIONAL) == set(OURS)
 
 
 def test_container_runs(item: dict[str, Any]) -> None:
@@ -322,6 +328,8 @@ def test_container_image_is_named_by_its_content(name: str, item: dict[str, Any]
         assert re.search(r":\d+\.\d+\.\d+(-[\w-]+)?$", image), "at an exact version"
     else:
         kind = "exporters" if name in EXPORTERS else name.rpartition("-")[0]
+        # Two programs of one image.
+        kind = "prometheus" if name == ALERTMANAGER else kind
         assert re.fullmatch(rf"{STACK}-{kind}:[0-9a-f]{{12}}", image)
 
 
