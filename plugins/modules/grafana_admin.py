@@ -231,6 +231,9 @@ def main() -> None:
         grafana = Grafana(url, given["container"])
         refused = settle(grafana, user, password, former, module.check_mode)
     except Refused as error:
+        if module.check_mode:
+            # What is not there yet, or does not run, is what a run sees to.
+            module.exit_json(changed=True, refused=True, msg=str(error))
         module.fail_json(msg=f"{error}. Its log: docker logs {given['container']}")
     module.exit_json(changed=refused, refused=refused, msg=REFUSED if refused else ACCEPTED)
 

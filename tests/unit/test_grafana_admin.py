@@ -319,6 +319,13 @@ def test_module_takes_address_and_name_from_what_env_shows(running: Running) -> 
     assert run_module(running)["changed"] is False
 
 
+def test_module_fails_no_check_for_what_a_run_sees_to(running: Running) -> None:
+    running.stop()
+    found = run_module(running, check=True, url=f"http://127.0.0.1:{running.port}", user="admin")
+    assert (found["changed"], found["refused"]) == (True, True)
+    assert "does not answer" in found["msg"]
+
+
 def test_module_fails_in_words(running: Running) -> None:
     running.stop()
     found = run_module(running, url=f"http://127.0.0.1:{running.port}", user="admin")
