@@ -10,7 +10,7 @@ BASE=(-e "stack_name=$STACK" -e "stack_subnet=$SUBNET" -e "stack_https_port=$HTT
   -e "stack_prometheus_port=$PROMETHEUS" -e "stack_grafana_port=$GRAFANA"
   # The rules of a dedicated machine would close the ports of the stack that runs there.
   -e stack_dedicated=false)
-GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=1)
+GRAFANA_IMAGE=(-e "monitoring_grafana_image=$STACK-fake-grafana" -e monitoring_grafana_version=12.2.1)
 # The machine's own engine, whatever the user's environment names.
 unset "${!DOCKER_@}"
 export DOCKER_HOST=unix:///var/run/docker.sock
@@ -447,7 +447,12 @@ grafana_found() {
   with_env bash -c 'curl -sS --noproxy "*" --max-time 10 -u "$GRAFANA_USER:$GRAFANA_PASSWORD" "$GRAFANA_URL/found"' >"$WORK/found" && "$@" "$WORK/found"
 }
 grafana_started() { docker inspect --format '{{.State.StartedAt}}' "$STACK-grafana-1"; }
-grafana_database() { cat "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-grafana")/grafana.db"; }
+grafana_database() { grafana_found grep -oE '"database": "[0-9a-f]+"'; }
+# USER PASSWORD: Grafana accepts them as an administrator's.
+grafana_accepts() { curl -sS --max-time 10 -u "$1:$2" "http://127.0.0.1:$GRAFANA/api/user" | grep -q '"isGrafanaAdmin": true'; }
+grafana_refuses() { ! grafana_accepts "$@"; }
+grafana_accepts_what_is_shown() { with_env bash -c 'printf "%s\n" "$GRAFANA_USER" "$GRAFANA_PASSWORD"' | { read -r user && read -r password && grafana_accepts "$user" "$password"; }; }
+unchanged() { grep -qE 'changed=0 .*failed=0' "$WORK/log"; }
 
 # Grafana's container, of an image that stands in for Grafana's and comes as an archive.
 grafana() {
@@ -455,15 +460,17 @@ grafana() {
 FROM $(docker inspect --format '{{.Config.Image}}' "$STACK-api-v1-1")
 LABEL stack="" stack.base="" stack.component="" stack.model=""
 USER root
-RUN install -d -m 0777 -o 472 /var/lib/grafana
-COPY fake_grafana.py /
+COPY fake_grafana.py /usr/local/bin/grafana
+RUN chmod 0755 /usr/local/bin/grafana && install -d -m 0777 -o 472 /var/lib/grafana
+ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin GF_PATHS_DATA=/var/lib/grafana
 USER 472
 HEALTHCHECK NONE
-ENTRYPOINT ["/venv/bin/python", "/fake_grafana.py"]
+ENTRYPOINT ["grafana", "run.sh"]
+CMD []
 END
-  docker build --quiet --tag "$STACK-fake-grafana:1" --file "$WORK/Dockerfile" tests >"$WORK/log" 2>&1
-  docker save --output "$WORK/grafana.tar" "$STACK-fake-grafana:1"
-  docker image rm "$STACK-fake-grafana:1" >/dev/null
+  docker build --quiet --tag "$STACK-fake-grafana:12.2.1" --file "$WORK/Dockerfile" tests >"$WORK/log" 2>&1
+  docker save --output "$WORK/grafana.tar" "$STACK-fake-grafana:12.2.1"
+  docker image rm "$STACK-fake-grafana:12.2.1" >/dev/null
   local before
   # What other parts set is taken back, else the refused run does it before it gets to Grafana.
   check "the stack is as by default" play site
@@ -474,6 +481,7 @@ END
   check "it knows data source, dashboards, home and password" grafana_found \
     grep -q '"user": true, "source": "prometheus", .*"dashboards": \["gateway", "host", "model", "overview"\], "home": "overview", "writable": \[\]'
   check "nobody gets in without the password" test "$(curl -sS --noproxy "*" -o /dev/null -w '%{http_code}' -u admin:admin "http://127.0.0.1:$GRAFANA/found")" = 401
+  check "it logs no error" bash -c "! docker logs $STACK-grafana-1 2>&1 | grep level=error"
   check "which the engine tells nobody" bash -c "! docker inspect $STACK-grafana-1 | grep -q '$(cat "/etc/$STACK/secrets/grafana-admin")'"
   before=$(running)
   check "a run after that passes" play site "${GRAFANA_IMAGE[@]}"
@@ -484,6 +492,42 @@ END
   check "and it takes them" grafana_found grep -q '"interval": "14s"'
   check "by a restart" test "$before" != "$(grafana_started)"
   check "and back" play site "${GRAFANA_IMAGE[@]}"
+  grafana_admin
+  # What `make test` skips where there is no Grafana.
+  check "its container passes the tests of containers, ports and files" env STACK_NAME="$STACK" .venv/bin/python -m pytest -q -p no:cacheprovider \
+    tests/host -k 'grafana-1 or secret'
+  with_env env HTTP_PORT="$HTTP" tests/run_tests.sh >"$WORK/log" 2>&1
+  check "it passes the contract's tests" test "$(grep -c '^PASS .*G\(rafana\|RAFANA_URL\)' "$WORK/log") $(grep -cE '^(FAIL|SKIP) .*G(rafana|RAFANA)' "$WORK/log")" = '7 0'
+}
+
+# Name and password of Grafana's administrator, changed when its database has others.
+grafana_admin() {
+  local before
+  check "its administrator is the one that make env shows" grafana_accepts_what_is_shown
+  before=$(cat "/etc/$STACK/secrets/grafana-admin")
+  printf '%s' '{"monitoring_grafana_password": "my \"own\" $choice"}' >"$WORK/chosen.json"
+  check "a password is chosen" play site "${GRAFANA_IMAGE[@]}" -e "@$WORK/chosen.json"
+  check "Grafana accepts it" grafana_accepts admin 'my "own" $choice'
+  check "as make env shows it" grafana_accepts_what_is_shown
+  check "and not the one before" grafana_refuses admin "$before"
+  check "a run after that passes" play site "${GRAFANA_IMAGE[@]}" -e "@$WORK/chosen.json"
+  check "and changes nothing" unchanged
+  check "a name is chosen" play site "${GRAFANA_IMAGE[@]}" -e monitoring_grafana_user=ops
+  check "Grafana accepts it" grafana_accepts ops 'my "own" $choice'
+  check "as make env shows it" grafana_accepts_what_is_shown
+  check "a run after that passes" play site "${GRAFANA_IMAGE[@]}" -e monitoring_grafana_user=ops
+  check "and changes nothing" unchanged
+  check "name and password change in one run" play site "${GRAFANA_IMAGE[@]}" -e monitoring_grafana_password=another-of-my-choice
+  check "Grafana accepts both" grafana_accepts admin another-of-my-choice
+  printf 'written-by-hand\n' >"/etc/$STACK/secrets/grafana-admin"
+  play verify
+  check "a password that was written by hand is seen" grep -q 'Grafana did not accept the name and the password' "$WORK/log"
+  check "a run sets it" play site "${GRAFANA_IMAGE[@]}"
+  check "Grafana accepts it" grafana_accepts admin written-by-hand
+  check "as make env shows it" grafana_accepts_what_is_shown
+  rm "/etc/$STACK/secrets/grafana-admin"
+  check "a password that was lost is made anew" play site "${GRAFANA_IMAGE[@]}"
+  check "Grafana accepts it" grafana_accepts_what_is_shown
 }
 
 # Alerts reach whoever wants them; figures are saved, lost and brought back.
@@ -502,6 +546,8 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   receiver=$!
   touch "$WORK/alerts"
   check "alerts go to a webhook" play site "${GRAFANA_IMAGE[@]}" -e "monitoring_alert_webhook=http://${SUBNET%.0/24}.1:19098/a-token"
+  check "its container passes the tests of containers and ports" env STACK_NAME="$STACK" .venv/bin/python -m pytest -q -p no:cacheprovider \
+    tests/host -k 'alertmanager-1 or label'
   docker stop "$STACK-api-v2-1" >/dev/null
   check "an alert that fires arrives there" until_passes grep -q '"status":"firing".*NoReplica' "$WORK/alerts"
   docker start "$STACK-api-v2-1" >/dev/null
@@ -522,9 +568,10 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   docker start "$STACK-prometheus-1" >/dev/null
   until_passes healthy
   check "its figures are lost" test "$(oldest || echo 9999999999)" -gt "$before"
+  check "Grafana's password changes after the backup" play site "${GRAFANA_IMAGE[@]}" -e monitoring_grafana_password=later-than-the-backup
   docker exec "$STACK-grafana-1" rm /var/lib/grafana/grafana.db
   docker restart "$STACK-grafana-1" >/dev/null
-  until_passes docker exec "$STACK-grafana-1" test -s /var/lib/grafana/grafana.db
+  until_passes grafana_accepts_what_is_shown
   check "and so is what Grafana knew" test "$(grafana_database)" != "$database"
   head -c "$(($(stat --format %s "$WORK/figures.tar.gz") / 2))" "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
   play restore -e "file=$WORK/half.tar.gz"
@@ -533,10 +580,11 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   until_passes healthy
   check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
   check "and so is what Grafana knew before" grafana_found grep -q "$database"
+  check "with the password of today" grafana_accepts admin later-than-the-backup
   clock_was_ahead
   check "Grafana is not wanted any more" play site -e monitoring_grafana=false
   check "and is gone" test -z "$(docker ps --all --quiet --filter "name=$STACK-grafana")"
-  docker image rm "$STACK-fake-grafana:1" >/dev/null
+  docker image rm "$STACK-fake-grafana:12.2.1" >/dev/null
 }
 
 upgrades() {

@@ -16,7 +16,7 @@ readonly SENTENCE='{"sentence": "I love the ice cream"}'
 # In bodies that must be refused: no error may repeat a word of what it was sent.
 readonly MARKER=quagga7
 readonly RATE=10 BURST=5
-# Four replicas, four exporters, Prometheus itself.
+# Four replicas, four exporters, Prometheus itself; Alertmanager comes with a setting.
 readonly TARGETS=9
 readonly SKIPPED=77
 
@@ -675,7 +675,7 @@ prometheus_ready() { "${CURL[@]}" --fail --output /dev/null "$PROMETHEUS_URL/-/r
 holds 'Prometheus is ready' near prometheus_ready
 # A target that did not answer in time on a busy machine is not down: all are up at one of four looks, a scrape apart.
 targets_are_up() {
-  local look=(api_answers "$PROMETHEUS_URL/api/v1/targets?state=active" "[t['health'] for t in a['data']['activeTargets']] == ['up'] * $TARGETS")
+  local look=(api_answers "$PROMETHEUS_URL/api/v1/targets?state=active" "[t['health'] for t in a['data']['activeTargets'] if t['labels']['job'] != 'alertmanager'] == ['up'] * $TARGETS")
   for _ in 1 2 3; do
     ! ("${look[@]}") >/dev/null 2>&1 || return 0
     # The next scrape.
@@ -711,7 +711,8 @@ holds 'Prometheus answers on loopback only' near loopback_only "$PROMETHEUS_URL"
 if [ -z "$GRAFANA_URL" ]; then
   explained() { [[ $LEFT_OUT == *Grafana*\(*\)* ]] || fail "LEFT_OUT='$LEFT_OUT'"; }
   holds 'Grafana does not run, and LEFT_OUT says why' explained
-  for name in 'Grafana is healthy' 'Grafana asks for a password' 'Grafana has Prometheus as a data source that answers' 'Grafana answers on loopback only'; do
+  for name in 'Grafana is healthy' 'Grafana asks for a password' 'Grafana accepts GRAFANA_USER and GRAFANA_PASSWORD as an administrator' \
+    'Grafana has Prometheus as a data source that answers' 'Grafana has the dashboards' 'Grafana answers on loopback only'; do
     holds "$name" skip "${LEFT_OUT:-it does not run}"
   done
 else
@@ -727,13 +728,20 @@ else
     done
   }
   holds 'Grafana asks for a password' near grafana_asks
+  # After the wrong one: Grafana blocks a name after five of them, and a right one begins the count again.
+  holds 'Grafana accepts GRAFANA_USER and GRAFANA_PASSWORD as an administrator' near api_answers "$GRAFANA_URL/api/user" \
+    "a['login'] == '${GRAFANA_USER,,}' and a['isGrafanaAdmin']" --config "$work/grafana"
+  # Beside ours there may be more, of the people who use it.
   grafana_datasource() {
-    local uid
-    api_answers "$GRAFANA_URL/api/datasources" "[d['type'] for d in a] == ['prometheus']" --config "$work/grafana"
-    uid=$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))[0]["uid"])' "$work/body")
+    local uid=prometheus
+    api_answers "$GRAFANA_URL/api/datasources" "[d['type'] for d in a if d['uid'] == '$uid'] == ['prometheus']" --config "$work/grafana"
     api_answers "$GRAFANA_URL/api/datasources/uid/$uid/health" "a['status'] == 'OK'" --config "$work/grafana"
   }
   holds 'Grafana has Prometheus as a data source that answers' near grafana_datasource
+  # A file is named after the uid in it.
+  ours=$(printf '%s\n' roles/monitoring/files/dashboards/*.json | sed -E "s|.*/(.*)\.json|'\1',|")
+  holds 'Grafana has the dashboards' near api_answers "$GRAFANA_URL/api/search?type=dash-db" \
+    "{${ours//$'\n'/ }} <= {d['uid'] for d in a}" --config "$work/grafana"
   holds 'Grafana answers on loopback only' near loopback_only "$GRAFANA_URL"
 fi
 

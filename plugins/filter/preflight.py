@@ -308,4 +308,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., list[str]]]:
         """Return the filters by name."""
-        return {"preflight_problems": preflight_problems}
+        return {
+            "preflight_problems": preflight_problems,
+            "port_problems": lambda found, settings: list(port_problems(found, settings)),
+        }

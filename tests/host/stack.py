@@ -1,5 +1,6 @@
 """What the host tests know about the stack: its name, its containers, how to ask it."""
 
+import json
 import os
 import re
 import time
@@ -11,7 +12,9 @@ STACK = os.environ.get("STACK_NAME", "emotions")
 REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
 EXPORTERS = ("nginx-exporter-1", "log-exporter-1", "host-exporter-1", "tls-exporter-1")
 OURS = (*REPLICAS, "nginx-1", *EXPORTERS, "prometheus-1")
-GRAFANA = "grafana-1"
+# Run where a setting or an image allows it.
+GRAFANA, ALERTMANAGER = "grafana-1", "alertmanager-1"
+OPTIONAL = (GRAFANA, ALERTMANAGER)
 # A container for one command, of an image of the stack's: without the label that would make it one
 # of the stack's own, and without the limits of those: some may take little of a processor.
 SCRATCH = "docker run --rm --label stack= --interactive --network none --read-only"
@@ -24,6 +27,14 @@ CURL_GATEWAY = (
 )
 
 
+# Name: Docker's own, a sibling's, or a path inside the container are no secrets.
+SECRET_NAME = re.compile(
+    r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
+)
+# As images read them (Docker's secrets): the variable names a file that holds the value.
+PATH_NAME = re.compile(r"_FILE$")
+
+
 class Secret(str):
     """A string that no failure message of a test shows."""
 
@@ -31,6 +42,33 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def left_out(name: str, environment: dict[str, str]) -> str:
+    """Return why a container of OPTIONAL does not run."""
+    if name == GRAFANA:
+        return environment.get("LEFT_OUT") or "Grafana does not run"
+    return "no alert is sent: monitoring_alert_webhook and monitoring_alert_email are empty"
+
+
+def secret_variables(environment: list[str]) -> list[str]:
+    """Return the names of the variables that hold a secret by their name: not the path of one."""
+    found = []
+    for line in environment:
+        name, _, value = line.partition("=")
+        path = PATH_NAME.search(name) and re.fullmatch(r"(/[\w.-]+)+", value)
+        if SECRET_NAME.search(name) and value and not path:
+            found.append(name)
+    return found
+
+
+def secrets_in(text: str, secrets: dict[str, str]) -> list[str]:
+    """Return the names of the secrets that a text holds, as they are or as JSON writes them."""
+    return [
+        name
+        for name, value in secrets.items()
+        if value in text or json.dumps(str(value))[1:-1] in text
+    ]
 
 
 def predict(host: Host, sentence: str, group: str = "") -> str:

@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from host.stack import EXPORTERS, GRAFANA, OURS, REPLICAS, SCRATCH, STACK
+from host.stack import (
+    ALERTMANAGER,
+    EXPORTERS,
+    GRAFANA,
+    OPTIONAL,
+    OURS,
+    REPLICAS,
+    SCRATCH,
+    STACK,
+    left_out,
+    secret_variables,
+    secrets_in,
+)
 
 Inspected = dict[str, dict[str, Any]]
 # By container, what the kernel says of each process.
@@ -23,11 +35,8 @@ DOCKERFILES = {
     "api": "src/api/Dockerfile",
     "nginx": "roles/nginx/files/image/Dockerfile",
     "prometheus": "roles/monitoring/files/prometheus/Dockerfile",
+    "alertmanager": "roles/monitoring/files/prometheus/Dockerfile",
 } | {name.removesuffix("-1"): "roles/monitoring/files/exporters/Dockerfile" for name in EXPORTERS}
-# Name: Docker's own, a sibling's, or a path inside the container are no secrets.
-SECRET_NAME = re.compile(
-    r"(PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL)[A-Z_]*$", re.IGNORECASE
-)
 NO_CAPABILITY = "0000000000000000"
 WHERE_STATE_LIVES = {"/var/log/gateway", "/prometheus", "/var/lib/grafana"}
 # What a component listens on; the gateway's last is its private listener.
@@ -35,17 +44,19 @@ PORTS = {
     "api": {8000},
     "nginx": {80, 443, 8081},
     "prometheus": {9090},
+    "alertmanager": {9090},
     "grafana": {3000},
 } | {name.removesuffix("-1"): {9100} for name in EXPORTERS}
 # The one container that other machines reach.
 ENTRY = {"nginx-1"}
 
 
-@pytest.fixture(params=[*OURS, GRAFANA])
+@pytest.fixture(params=[*OURS, *OPTIONAL])
 def name(request: pytest.FixtureRequest, inspected: Inspected, environment: dict[str, str]) -> str:
     """Each container in turn."""
-    if request.param == GRAFANA and not environment["GRAFANA_URL"]:
-        pytest.skip(environment.get("LEFT_OUT") or "Grafana does not run")
+    there = environment["GRAFANA_URL"] if request.param == GRAFANA else request.param in inspected
+    if request.param in OPTIONAL and not there:
+        pytest.skip(left_out(request.param, environment))
     assert request.param in inspected, f"{STACK}-{request.param} is not there: `make status`"
     return str(request.param)
 
@@ -136,7 +147,7 @@ def published(inspected: Inspected) -> set[tuple[str, str, int]]:
 
 
 def test_no_other_container_has_the_label(inspected: Inspected) -> None:
-    assert set(inspected) - {GRAFANA} == set(OURS)
+    assert set(inspected) - set(OPTIONAL) == set(OURS)
 
 
 def test_container_runs(item: dict[str, Any]) -> None:
@@ -313,9 +324,12 @@ def test_container_is_labelled(name: str, item: dict[str, Any]) -> None:
 def test_container_image_is_named_by_its_content(name: str, item: dict[str, Any]) -> None:
     image = item["Config"]["Image"]
     if name == GRAFANA:
-        assert re.search(r":\d+\.\d+\.\d+$", image), "the official image, at an exact version"
+        # Also one of its flavours (-ubuntu) or of its security releases (-security-01).
+        assert re.search(r":\d+\.\d+\.\d+(-[\w-]+)?$", image), "at an exact version"
     else:
         kind = "exporters" if name in EXPORTERS else name.rpartition("-")[0]
+        # Two programs of one image.
+        kind = "prometheus" if name == ALERTMANAGER else kind
         assert re.fullmatch(rf"{STACK}-{kind}:[0-9a-f]{{12}}", image)
 
 
@@ -355,23 +369,21 @@ def test_container_mounts_little_and_writes_less(item: dict[str, Any]) -> None:
     assert "docker.sock" not in json.dumps([item["Mounts"], item["HostConfig"]["Binds"]])
 
 
-def test_no_container_mounts_a_secret_that_is_not_its_own(item: dict[str, Any]) -> None:
+def test_no_container_mounts_a_secret_that_is_not_its_own(name: str, item: dict[str, Any]) -> None:
+    folder = f"/etc/{STACK}/secrets"
+    own = {f"{folder}/grafana-admin"} if name == GRAFANA else set()
     for mount in item["Mounts"]:
-        folder = f"/etc/{STACK}/secrets"
         inside = f"{mount['Source']}/".startswith(f"{folder}/")
         around = f"{folder}/".startswith(f"{mount['Source'].rstrip('/')}/")
         assert not around, f"{mount['Source']} holds all secrets"
-        assert not inside or "grafana" in mount["Source"]
+        assert not inside or mount["Source"] in own
 
 
 def test_container_environment_holds_no_secret(
     item: dict[str, Any], secrets: dict[str, str]
 ) -> None:
-    for line in item["Config"]["Env"] or []:
-        key, _, value = line.partition("=")
-        assert not SECRET_NAME.search(key) or value == "", key
-    record = json.dumps(item)
-    assert not [name for name, value in secrets.items() if value in record]
+    assert secret_variables(item["Config"]["Env"] or []) == []
+    assert secrets_in(json.dumps(item), secrets) == []
 
 
 def test_image_history_holds_no_secret(
@@ -380,7 +392,7 @@ def test_image_history_holds_no_secret(
     """CIS 4.10."""
     history = "\n".join(steps[item["Image"]])
     assert history
-    assert not [name for name, value in secrets.items() if value in history]
+    assert secrets_in(history, secrets) == []
 
 
 def test_image_is_made_of_checked_steps(
@@ -402,7 +414,7 @@ def test_container_log_holds_no_secret(
 ) -> None:
     log = host.run("docker logs --tail 2000 %s", item["Id"])
     assert log.rc == 0
-    assert not [name for name, value in secrets.items() if value in log.stdout + log.stderr]
+    assert secrets_in(log.stdout + log.stderr, secrets) == []
 
 
 def test_addresses_differ(inspected: Inspected) -> None:
@@ -466,4 +478,4 @@ def test_v1_image_holds_no_code_of_v2_and_the_other_way_round(
 
 def test_process_list_holds_no_secret(host: Host, secrets: dict[str, str]) -> None:
     processes = host.check_output("ps -ewwo args")
-    assert not [name for name, value in secrets.items() if value in processes]
+    assert secrets_in(processes, secrets) == []

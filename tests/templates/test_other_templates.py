@@ -3,13 +3,16 @@
 import base64
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import fake_grafana
 import render
 
+ROOT = Path(__file__).resolve().parents[2]
 RULE = re.compile(r'^\t\t(.*) (accept|drop) comment "(.*)"$', re.MULTILINE)
 SECOND = {"stack_name": "other", "stack_subnet": "172.28.99.0/24"}
 
@@ -243,6 +246,65 @@ def test_grafana_lines_are_empty_where_it_does_not_run() -> None:
     assert "PROMETHEUS_URL=http://127.0.0.1:9090\n" in text
     for name in ("GRAFANA_URL", "GRAFANA_USER", "GRAFANA_PASSWORD"):
         assert f"{name}=\n" in text
+
+
+def test_grafanas_password_is_shown_without_the_line_end_of_an_editor() -> None:
+    secret = {"content": base64.b64encode(b"chosen by hand\n").decode()}
+    text = render.render(
+        "monitoring",
+        "env.j2",
+        __monitoring_grafana_runs=True,
+        __monitoring_grafana_secret=secret,
+    )
+    assert "GRAFANA_PASSWORD='chosen by hand'\n" in text
+
+
+# ---- what the preflight asks of parts that are left out -----------------------------------------
+
+
+def checked_ports(**overrides: Any) -> list[str]:
+    """Return the variables of the ports that have to be free."""
+    always = render.resolve("docker", "__docker_wanted")["ports"]
+    tasks = yaml.safe_load((ROOT / "roles/monitoring/tasks/preflight_grafana.yml").read_text())
+    (grafana,) = [task["vars"]["stack_ports"] for task in tasks if "stack_ports" in str(task)]
+    wanted = render.resolve("monitoring", "__monitoring_grafana_wanted", **overrides)
+    return [*always, *(grafana if wanted else ())]
+
+
+def test_every_port_of_the_stack_is_checked() -> None:
+    assert sorted(checked_ports()) == sorted(
+        name
+        for name, _, _ in render.stack_variables()
+        if re.fullmatch(r"stack_(?!public_)\w+_port", name)
+    )
+
+
+@pytest.mark.parametrize("value", [False, "false", "False"])
+def test_grafanas_port_may_be_taken_where_grafana_is_left_out(value: Any) -> None:
+    assert "stack_grafana_port" not in checked_ports(monitoring_grafana=value)
+
+
+@pytest.mark.parametrize("value", ["auto", True, "true"])
+def test_grafanas_port_has_to_be_free_where_grafana_may_run(value: Any) -> None:
+    assert "stack_grafana_port" in checked_ports(monitoring_grafana=value)
+
+
+def test_what_only_grafana_needs_is_checked_only_where_it_may_run() -> None:
+    folder = ROOT / "roles/monitoring/tasks"
+    text = (folder / "preflight.yml").read_text()
+    assert re.findall(r"monitoring_grafana_(?!wanted\b)\w+", text) == []
+    (task,) = [t for t in yaml.safe_load(text) if "preflight_grafana.yml" in str(t)]
+    assert task["when"] == "__monitoring_grafana_wanted"
+    assert "stack_grafana_port" not in (ROOT / "roles/docker/tasks/preflight.yml").read_text()
+
+
+# ---- Grafana ------------------------------------------------------------------------------------
+
+
+def test_grafana_has_every_folder_that_it_logs_an_error_about() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/monitoring/tasks/grafana_configure.yml").read_text())
+    folders = {str(f).removeprefix("/provisioning/") for f in tasks[0]["loop"]}
+    assert set(fake_grafana.FOLDERS) | {"notifiers"} <= folders
 
 
 # ---- names of a second stack --------------------------------------------------------------------
