@@ -449,7 +449,7 @@ grafana_found() {
 grafana_started() { docker inspect --format '{{.State.StartedAt}}' "$STACK-grafana-1"; }
 grafana_database() { grafana_found grep -oE '"database": "[0-9a-f]+"'; }
 # USER PASSWORD: Grafana accepts them as an administrator's.
-grafana_accepts() { curl -sS --max-time 10 -u "$1:$2" "http://127.0.0.1:$GRAFANA/api/user" | grep -q '"isGrafanaAdmin": true'; }
+grafana_accepts() { curl -sS --noproxy "*" --max-time 10 -u "$1:$2" "http://127.0.0.1:$GRAFANA/api/user" | grep -q '"isGrafanaAdmin": true'; }
 grafana_refuses() { ! grafana_accepts "$@"; }
 grafana_accepts_what_is_shown() { with_env bash -c 'printf "%s\n" "$GRAFANA_USER" "$GRAFANA_PASSWORD"' | { read -r user && read -r password && grafana_accepts "$user" "$password"; }; }
 unchanged() { grep -qE 'changed=0 .*failed=0' "$WORK/log"; }

@@ -210,7 +210,7 @@ def reason(result: Mapping[str, Any]) -> str:
     return "no reason given"
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Collects the changes of each machine and prints them at the end."""
 
     CALLBACK_VERSION = 2.0

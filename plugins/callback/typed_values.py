@@ -17,7 +17,7 @@ description:
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Runs at the start of each play, when Ansible knows all variables and has run no task."""
 
     CALLBACK_VERSION = 2.0

@@ -19,9 +19,9 @@ STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
 # Programs on the machine that a person, a timer or a unit starts.
 COMMANDS = [
     path
-    for path in sorted(ROOT.glob("roles/*/templates/*.j2"))
-    if path.name.endswith((".py.j2", ".sh.j2"))
-    and re.search(r"""["'(\s]docker["']?,? ["']?[a-z]+""", path.read_text())
+    for pattern in ("templates/*.py.j2", "templates/*.sh.j2", "files/certificate.py")
+    for path in sorted(ROOT.glob(f"roles/*/{pattern}"))
+    if re.search(r"""["'(\s]docker["']?,? ["']?[a-z]+""", path.read_text())
 ]
 INSTALLATIONS = [
     pytest.param(arguments, id=place)
@@ -59,7 +59,9 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize("path", COMMANDS, ids=relative)
 def test_commands_on_the_machine_speak_to_its_own_engine(path: Path) -> None:
     text = path.read_text()
-    assert "__stack_engine_environment.DOCKER_HOST" in text
+    assert "__stack_engine_environment.DOCKER_HOST" in text or (
+        STACK["__stack_engine_environment"]["DOCKER_HOST"] in text
+    )
     # And no context, certificate or version of the API from elsewhere.
     assert re.search(r"unset .*\bDOCKER_|startswith\(.DOCKER_.\)", text)
 

@@ -19,9 +19,7 @@ READS |= {"import_tasks", "include_tasks", "import_role", "include_role", "docke
 STANDS_FOR_IT = {
     "docker/base: Pull it": "Bring the pulled image to today's packages",
     "docker/base: Make it on this machine": "Bring the pulled image to today's packages",
-    "docker/engine: Survey the machine again": "it reads",
     "docker/prune: Let go of old releases, and of images that nothing needs any more": "it tidies",
-    "certs/ca_make: Sign its certificate": "Generate its key",
     "docker/build: Bring its context to the machine": "Build the image",
     "api/main: Try what is new": "Roll it out: the same containers",
     "api/main: Start all at once where none runs yet": "Roll it out: the same containers",
@@ -30,6 +28,7 @@ STANDS_FOR_IT = {
     "nginx/live: Have a stand-in for a gateway that is replaced": "it is gone after the run",
     "nginx/run: Send the stand-in home": "it is gone after the run",
     "nginx/run: Remove configurations of long ago": "it tidies",
+    "monitoring/grafana_configure: Let Grafana read it": "Know its password",
     "host/files: Have the services read theirs": "Write each",
 }
 # Variables that say how a run goes about it, not what it leaves on the machine.
@@ -37,7 +36,6 @@ HOW = {
     "api_gateway_port": "a roll-out asks there",
     "api_gateway_address": "a roll-out asks there",
     "api_healthy_timeout": "how long a roll-out waits",
-    "certs_ca_valid_days": "only where a CA is made",
     "docker_base_source": "where a base image comes from",
     "stack_ca_bundle": "how an image is built",
     "docker_min_disk_mb": "the preflight",

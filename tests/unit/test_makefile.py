@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEW = ("--old-file=.venv/controller", "--old-file=.venv/tests")
 
 
-def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(*words: str, folder: Any = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ("make", "-n", *NEW, *words), cwd=folder, env={"PATH": os.environ["PATH"], **environment},
         capture_output=True, text=True, check=False,
