@@ -202,7 +202,7 @@ def holders(found: Found, port: int) -> list[str]:
 
 
 def port_problems(found: Found, settings: Settings) -> Iterator[str]:
-    """Ports that two parts of the stack want, or that somebody else has."""
+    """Ports that two parts of the stack want, or that another program has."""
     names = defaultdict(list)
     for name, port in settings["ports"].items():
         names[port].append(name)

@@ -1,4 +1,4 @@
-"""A machine that somebody has already: its engine and its packages stay what they are."""
+"""A machine that is in use already: its engine and its packages stay what they are."""
 
 import re
 import runpy

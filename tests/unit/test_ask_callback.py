@@ -14,7 +14,7 @@ from plugins.callback.ask import report
         ({"stdout": "", "stderr": "", "rc": 0}, False, "", ""),
         ({"stdout": "A=1", "stderr": "careful", "rc": 0}, False, "A=1\n", "careful\n"),
         ({"msg": "a text"}, False, "a text\n", ""),
-        # Unhealthy: whoever asked for JSON gets it.
+        # Unhealthy: JSON that was asked for is printed all the same.
         (
             {"stdout": "{}", "stderr": "", "rc": 1, "msg": "non-zero return code"},
             True, "{}\n", "vm: it ended with exit code 1\n",
