@@ -38,7 +38,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# How to reach and become another user on a machine, vaults, and how much is printed. Everything else of
+# How to reach a machine and become root there, vaults, and how much is printed. Everything else of
 # Ansible's changes what a run is: roles, plugins, inventories, callbacks, tags, check mode.
 LET_THROUGH = re.compile(
     r"""ANSIBLE_(
