@@ -169,7 +169,7 @@ def changes(
     elif module not in COMMANDS and (args.get("dest") or args.get("path")):
         yield from files(args, result)
     else:
-        yield Change("step", name.rpartition(" : ")[2].rpartition(" | ")[2], "")
+        yield Change("step", name.rpartition(" : ")[2].replace(" | ", ": "), "")
 
 
 def command(args: Mapping[str, Any]) -> str:
