@@ -92,7 +92,7 @@ def files(args: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Change
     diffs = result.get("diff") or []
     named = [one for one in ([diffs] if isinstance(diffs, Mapping) else diffs) if one]
     if not named or "/secrets/" in path:
-        yield Change("file", path, "changes (its content is not shown)")
+        yield Change("file", path, "is written (its content is not shown)")
     for one in named if "/secrets/" not in path else []:
         header = re.sub(r" \(content\)$", "", str(one.get("before_header") or ""))
         name = header if header.startswith("/") else path

@@ -113,7 +113,7 @@ def test_a_secret_is_named_and_not_shown(path: str) -> None:
     diff = {"before_header": path, "before": "hunter1\n", "after": "hunter2\n"}
     result = {"diff": diff if "/secrets/" in path else []}
     found = lines("ansible.builtin.copy", args, result)
-    assert found == ["Files:", f"  {path} changes (its content is not shown)"]
+    assert found == ["Files:", f"  {path} is written (its content is not shown)"]
 
 
 def test_two_tasks_that_change_one_file_are_one_line() -> None:
@@ -182,7 +182,7 @@ def test_a_plan_lists_what_would_change_and_touches_nothing(tmp_path: Path) -> N
             f"  {tmp_path}/known changes",
             "    - a",
             "    + b",
-            f"  {tmp_path}/none/secret changes (its content is not shown)",
+            f"  {tmp_path}/none/secret is written (its content is not shown)",
             "Steps:",
             "  Live: Load the rules",
         ],
