@@ -192,6 +192,7 @@ users_and_maintenance() {
 refusals() {
   refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
   refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
+  refused "a web proxy that is no URL is refused" 'stack_https_proxy .* has to be a URL' -e stack_https_proxy=proxy.example:3128
   refused "a value of the wrong kind is refused" 'look like 10r/s' -e nginx_rate_limit=fast
   refused "a number that is none, for the last role, is refused before anything is changed" "argument 'host_swap_mb' is of type str" -e host_swap_mb=lots -e nginx_memory=160M
   refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"
