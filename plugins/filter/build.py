@@ -12,8 +12,8 @@ LAST = 15
 WIDEST = 300
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# BuildKit: "#12 1.234 text" of the step 12.
-STEP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
+# BuildKit: "#12 1.234 text" of step 12, and without the number where it repeats what failed.
+STEP = re.compile(r"^(?:#\d+ )?(?:\d+\.\d{3}(?: |$))?")
 # The builder's own remarks.
 NOISE = re.compile(r"^ ---> |^Removing intermediate container ")
 # apt colours the letter alone, and the classic builder gives each colour a line.
