@@ -96,6 +96,9 @@ def log(result: Mapping[str, Any]) -> list[str]:
             continue
         if lines and LETTER.match(lines[-1]):
             lines[-1] += f" {text.strip()}"
+        elif lines and text.startswith("Step ") and lines[-1].startswith("Step "):
+            # A step that printed nothing came from the cache.
+            lines[-1] = text
         else:
             lines.append(text)
     return lines
