@@ -18,7 +18,7 @@ from pathlib import Path
 # What every run writes down about itself, what programs write, and the folders of the gateway's
 # configurations: the plan compares with the one that is live.
 NOT_PLANNED = re.compile(
-    r"/nginx/[0-9a-f]{12}(/|$)|/(history|releases)(\.|/|$)|/certificate\.sha256$|-before$|^/var/(log|lib)/[^/]+/."
+    r"/nginx/[0-9a-f]{12}(/|$)|/(history|releases)(\.|/|$)|/certificate\.sha256$|-before$|^/var/log/[^/]+/."
 )
 State = dict[str, dict[str, str]]
 
@@ -44,7 +44,7 @@ def files(stack: str) -> dict[str, str]:
     found: list[Path] = []
     for pattern in (f"etc/{stack}", f"etc/*/{stack}*", f"etc/*/*-{stack}*", f"etc/*/*/*{stack}*"):
         found += Path("/").glob(pattern)
-    for pattern in (f"usr/local/bin/{stack}*", f"var/lib/{stack}", f"var/log/{stack}"):
+    for pattern in (f"usr/local/bin/{stack}*", f"var/log/{stack}"):
         found += Path("/").glob(pattern)
     found += Path(f"/etc/{stack}").rglob("*")
     found += Path(f"/etc/{stack}/nginx/current").glob("*")

@@ -100,8 +100,9 @@ plans() {
   check "and no untagged image holds a model" test -z "$(holding_a_model)"
 
   docker run --detach --rm --label stack= --name "$STACK-bare" --network none --user 0:0 --entrypoint sleep "$(docker ps --filter "name=$STACK-api-v1-1" --format '{{.Image}}')" 600 >/dev/null
-  INVENTORY="$STACK-bare," ARGS="-c community.docker.docker -e ansible_user=root -e ansible_python_interpreter=/usr/bin/python3 -e stack_name=bare" \
-    bash playbooks/plan.sh >"$WORK/plan" 2>"$WORK/log"
+  # Its kernel is this machine's, so the ports are others.
+  plan -e ansible_connection=community.docker.docker -e "ansible_host=$STACK-bare" -e ansible_user=root \
+    -e ansible_python_interpreter=/usr/bin/python3 -e stack_name=bare >"$WORK/plan" 2>"$WORK/log"
   check "a machine without an engine has a plan" grep -q 'docker.io.* installed' "$WORK/plan"
   check "of everything" grep -q 'Build every image and start every container' "$WORK/plan"
   docker rm --force "$STACK-bare" >/dev/null
@@ -307,6 +308,7 @@ certificates() {
 refusals() {
   refused "a mistyped variable is refused" 'Unknown variables: nginx_rate_limt' -e nginx_rate_limt=5r/s
   refused "a weak password is refused" 'at least 12 characters' -e '{"nginx_users": [{"name": "admin", "password": "admin"}]}'
+  refused "a web proxy that is no URL is refused" 'stack_https_proxy .* has to be a URL' -e stack_https_proxy=proxy.example:3128
   refused "a value of the wrong kind is refused" 'look like 10r/s' -e nginx_rate_limit=fast
   refused "a number that is none, for the last role, is refused before anything is changed" 'host_swap_mb has to be a whole number, 0 or more, not "lots"' -e host_swap_mb=lots -e nginx_memory=160M
   refused "an unreadable CA bundle is refused" 'stack_ca_bundle .* not a readable file' -e "stack_ca_bundle=$WORK/none.pem"

@@ -92,7 +92,7 @@ def files(args: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Change
     diffs = result.get("diff") or []
     named = [one for one in ([diffs] if isinstance(diffs, Mapping) else diffs) if one]
     if not named or "/secrets/" in path:
-        yield Change("file", path, "changes (its content is not shown)")
+        yield Change("file", path, "is written (its content is not shown)")
     for one in named if "/secrets/" not in path else []:
         header = re.sub(r" \(content\)$", "", str(one.get("before_header") or ""))
         name = header if header.startswith("/") else path
@@ -169,7 +169,7 @@ def changes(
     elif module not in COMMANDS and (args.get("dest") or args.get("path")):
         yield from files(args, result)
     else:
-        yield Change("step", name.rpartition(" : ")[2].rpartition(" | ")[2], "")
+        yield Change("step", name.rpartition(" : ")[2].replace(" | ", ": "), "")
 
 
 def command(args: Mapping[str, Any]) -> str:

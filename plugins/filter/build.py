@@ -12,8 +12,8 @@ LAST = 15
 WIDEST = 300
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# BuildKit: "#12 1.234 text" of the step 12.
-STEP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
+# BuildKit: "#12 1.234 text" of step 12, and without the number where it repeats what failed.
+STEP = re.compile(r"^(?:#\d+ )?(?:\d+\.\d{3}(?: |$))?")
 # The builder's own remarks.
 NOISE = re.compile(r"^ ---> |^Removing intermediate container ")
 # apt colours the letter alone, and the classic builder gives each colour a line.
@@ -96,6 +96,9 @@ def log(result: Mapping[str, Any]) -> list[str]:
             continue
         if lines and LETTER.match(lines[-1]):
             lines[-1] += f" {text.strip()}"
+        elif lines and text.startswith("Step ") and lines[-1].startswith("Step "):
+            # A step that printed nothing came from the cache.
+            lines[-1] = text
         else:
             lines.append(text)
     return lines

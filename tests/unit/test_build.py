@@ -57,6 +57,12 @@ def test_a_letter_and_its_message_are_one_line() -> None:
     assert build_tail({"msg": message}) == ["E: Unable to correct problems", "failed"]
 
 
+def test_of_steps_that_printed_nothing_the_last_is_shown() -> None:
+    log = ["Step 1/3 : FROM x", " ---> Using cache", "Step 2/3 : RUN a", "Step 3/3 : RUN b", "c"]
+    message = f"Error building x - code: 1, message: failed, logs: {log!r}"
+    assert build_tail({"msg": message}) == ["Step 3/3 : RUN b", "c", "failed"]
+
+
 def test_what_nobody_knows_gets_no_advice() -> None:
     assert build_advice({"msg": "Error building x - code: 1, message: boom, logs: ['boom']"}) == ""
 

@@ -87,7 +87,7 @@ def test_a_removed_container_is_removed() -> None:
             "a, b are installed, where they are missing",
         ),
         ("ansible.builtin.command", {"creates": "/swapfile"}, "/swapfile is new"),
-        ("ansible.builtin.command", {"_raw_params": "nginx -s reload"}, "Reload"),
+        ("ansible.builtin.command", {"_raw_params": "nginx -s reload"}, "Live: Reload"),
         ("ansible.builtin.file", {"path": "/x", "state": "absent"}, "/x is removed"),
         ("community.docker.docker_network", {"name": "x"}, "x is created or changed"),
         ("ansible.builtin.systemd_service", {"name": "x", "state": "started"}, "x is started"),
@@ -113,7 +113,7 @@ def test_a_secret_is_named_and_not_shown(path: str) -> None:
     diff = {"before_header": path, "before": "hunter1\n", "after": "hunter2\n"}
     result = {"diff": diff if "/secrets/" in path else []}
     found = lines("ansible.builtin.copy", args, result)
-    assert found == ["Files:", f"  {path} changes (its content is not shown)"]
+    assert found == ["Files:", f"  {path} is written (its content is not shown)"]
 
 
 def test_two_tasks_that_change_one_file_are_one_line() -> None:
@@ -182,9 +182,9 @@ def test_a_plan_lists_what_would_change_and_touches_nothing(tmp_path: Path) -> N
             f"  {tmp_path}/known changes",
             "    - a",
             "    + b",
-            f"  {tmp_path}/none/secret changes (its content is not shown)",
+            f"  {tmp_path}/none/secret is written (its content is not shown)",
             "Steps:",
-            "  Load the rules",
+            "  Live: Load the rules",
         ],
     )
     assert (tmp_path / "known").read_text() == "a\n"
@@ -192,7 +192,7 @@ def test_a_plan_lists_what_would_change_and_touches_nothing(tmp_path: Path) -> N
     assert [(one["kind"], Path(one["name"]).name) for one in listed] == [
         ("file", "known"),
         ("file", "secret"),
-        ("step", "Load the rules"),
+        ("step", "Live: Load the rules"),
     ]
 
 
