@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from direct import Gateway
+
 MODULE = Path(__file__).resolve().parents[2] / "plugins/modules/gateway_check.py"
 USER, PASSWORD = "admin", 'it\'s "secret" $HOME'
 NAME = "gateway.example.org"
@@ -243,3 +245,22 @@ def test_a_ca_file_that_is_not_there(server: Any, check: Check, tmp_path: Path) 
     assert str(path) in check(server.port, ca_path=str(path))["reason"]
     path.write_text("no certificate\n")
     assert str(path) in check(server.port, ca_path=str(path))["reason"]
+
+
+def test_clients_of_the_tests_go_to_the_address_and_verify_the_name(
+    server: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+    environment = {
+        "GATEWAY_URL": f"https://{NAME}:{server.port}",
+        "GATEWAY_ADDRESS": "127.0.0.1",
+        "GATEWAY_CA": str(certificate / "crt"),
+    }
+    gateway = Gateway(environment)
+    gateway.request("GET", "/")
+    assert gateway.getresponse().status == 401
+    gateway.close()
+    other = Gateway(environment | {"GATEWAY_URL": f"https://localhost:{server.port}"})
+    with pytest.raises(ssl.SSLCertVerificationError):
+        other.connect()
