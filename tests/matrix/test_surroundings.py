@@ -202,7 +202,7 @@ def test_the_everyday_commands_work(surrounding: Surrounding, tmp_path: Path) ->
     if surrounding.own_venv:
         project.passes(".venv/controller")
     assert project.passes("-s", "env") == machine_says("env")
-    assert project.passes("status").startswith("NAME ")
+    assert project.passes("-s", "status").startswith("NAME ")
     assert json.loads(project.passes("-s", "status", "FORMAT=json"))["stack"] == STACK
     commands = surrounding.commands.split()
     if "plan" in commands:
