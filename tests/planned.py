@@ -15,10 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What every run writes down about itself, what programs write, and the folders of the gateway's
-# configurations: the plan compares with the one that is live.
+# What every run writes down about itself, what programs write (the certificate's command, for one),
+# and the folders of the gateway's configurations: the plan compares with the one that is live.
 NOT_PLANNED = re.compile(
-    r"/nginx/[0-9a-f]{12}(/|$)|/(history|releases)(\.|/|$)|/certificate\.sha256$|-before$|^/var/log/[^/]+/."
+    r"/nginx/[0-9a-f]{12}(/|$)|/(history|releases)(\.|/|$)|-before$|^/var/log/[^/]+/."
+    r"|/tls(/|$)|/secrets/(ca|certificate)\.|/ca\.crt$"
 )
 State = dict[str, dict[str, str]]
 

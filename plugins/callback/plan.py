@@ -169,7 +169,9 @@ def changes(
     elif module not in COMMANDS and (args.get("dest") or args.get("path")):
         yield from files(args, result)
     else:
-        yield Change("step", name.rpartition(" : ")[2].replace(" | ", ": "), "")
+        # A command that has a check mode of its own reports what it would do.
+        lines = [line for line in result.get("stdout_lines") or [] if line.startswith("would ")]
+        yield Change("step", name.rpartition(" : ")[2].replace(" | ", ": "), "", lines)
 
 
 def command(args: Mapping[str, Any]) -> str:

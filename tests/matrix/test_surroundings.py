@@ -7,6 +7,7 @@ on this machine, and changes nothing of it. One alone: `make test-matrix ONLY='u
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -191,15 +192,18 @@ class Project:
         return done.stdout
 
 
-@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda surrounding: surrounding.name)
+# As pytest's -k takes them.
+NAMES = [re.sub(r"\W+", "-", surrounding.name).strip("-") for surrounding in SURROUNDINGS]
+
+
+@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=NAMES)
 def test_the_everyday_commands_work(surrounding: Surrounding, tmp_path: Path) -> None:
     project = Project(surrounding, tmp_path)
     if surrounding.own_venv:
         project.passes(".venv/controller")
     assert project.passes("-s", "env") == machine_says("env")
-    assert project.passes("status").startswith("NAME ")
+    assert project.passes("-s", "status").startswith("NAME ")
     assert json.loads(project.passes("-s", "status", "FORMAT=json"))["stack"] == STACK
-    assert "NAME=" not in project.passes("-n", "rotate-password")
     commands = surrounding.commands.split()
     if "plan" in commands:
         assert project.passes("-s", "plan").startswith("Nothing")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,7 +36,8 @@ class Owner:
 
     def begin(self, *words: str) -> None:
         assert self.process.stdin
-        line = f"{sys.executable} {self.folder / 'change.py'} {' '.join(words)} 2>&1\n"
+        command = shlex.join((sys.executable, str(self.folder / "change.py")))
+        line = f"{command} {' '.join(words)} 2>&1\n"
         self.process.stdin.write(line)
         self.process.stdin.flush()
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NEW = ("--old-file=.venv/controller", "--old-file=.venv/tests")
 
 
-def make(*words: str, folder: Any = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(
+    *words: str, folder: Path | str = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ("make", "-n", *NEW, *words), cwd=folder, env={"PATH": os.environ["PATH"], **environment},
         capture_output=True, text=True, check=False,
