@@ -187,7 +187,7 @@ def place_problems(found: Found, settings: Settings) -> Iterator[str]:
 
 
 def holders(found: Found, port: int) -> list[str]:
-    """Return who listens on the port: containers by their name, else programs."""
+    """Return what listens on the port: containers by their name, else programs."""
     containers = [
         f"the container {each['container']}"
         for each in found["engine"].get("published", [])
@@ -202,7 +202,7 @@ def holders(found: Found, port: int) -> list[str]:
 
 
 def port_problems(found: Found, settings: Settings) -> Iterator[str]:
-    """Ports that two parts of the stack want, or that somebody else has."""
+    """Ports that two parts of the stack want, or that are in use."""
     names = defaultdict(list)
     for name, port in settings["ports"].items():
         names[port].append(name)

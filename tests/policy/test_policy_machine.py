@@ -1,4 +1,4 @@
-"""A machine that somebody has already: its engine and its packages stay what they are."""
+"""An existing machine keeps its engine and its packages."""
 
 import re
 import runpy
@@ -16,7 +16,7 @@ PLAYS = [
     if "hosts" in play
 ]
 STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
-# Programs on the machine that a person, a timer or a unit starts.
+# Programs on the machine that a user, a timer or a unit starts.
 COMMANDS = [
     path
     for path in sorted(ROOT.glob("roles/*/templates/*.j2"))
