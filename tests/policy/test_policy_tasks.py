@@ -77,9 +77,7 @@ def test_task_file_is_short(path: Path) -> None:
 
 @each_other
 def test_task_file_is_used(path: Path) -> None:
-    role = path.parents[1]
-    texts = [p.read_text() for p in [*role.glob("tasks/*.yml"), *PLAYBOOKS]]
-    texts += [p.read_text() for p in MAINS]
+    texts = [p.read_text() for p in [*task_files(), *PLAYBOOKS]]
     used = rf"tasks: {re.escape(path.name)}\b|tasks_from: {re.escape(path.stem)}\b"
     assert any(re.search(used, text) for text in texts)
 

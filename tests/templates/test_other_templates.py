@@ -226,6 +226,21 @@ def test_grafana_lines_are_empty_where_it_does_not_run() -> None:
         assert f"{name}=\n" in text
 
 
+def test_grafanas_port_has_to_be_free_unless_grafana_is_left_out() -> None:
+    always = set(render.resolve("docker", "__docker_wanted.ports"))
+    assert always == {"stack_https_port", "stack_http_port", "stack_prometheus_port"}
+    for value in (False, "false", "False"):
+        assert (
+            render.resolve("monitoring", "__monitoring_grafana_ports", monitoring_grafana=value)
+            == []
+        )
+    for value in ("auto", True, "true"):
+        (port,) = render.resolve(
+            "monitoring", "__monitoring_grafana_ports", monitoring_grafana=value
+        )
+        assert port["name"] == "stack_grafana_port"
+
+
 # ---- names of a second stack --------------------------------------------------------------------
 
 
