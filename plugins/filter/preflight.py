@@ -187,7 +187,7 @@ def place_problems(found: Found, settings: Settings) -> Iterator[str]:
 
 
 def holders(found: Found, port: int) -> list[str]:
-    """Return who listens on the port: containers by their name, else programs."""
+    """Return what listens on the port: containers by their name, else programs."""
     containers = [
         f"the container {each['container']}"
         for each in found["engine"].get("published", [])
@@ -202,21 +202,22 @@ def holders(found: Found, port: int) -> list[str]:
 
 
 def port_problems(found: Found, settings: Settings) -> Iterator[str]:
-    """Ports that two parts of the stack want, or that another program has."""
+    """Ports that two parts of the stack want, or that are in use."""
     names = defaultdict(list)
     for name, port in settings["ports"].items():
-        names[port].append(name)
+        names[int(port)].append(name)
     own = {line.split()[0] for line in found["engine"].get("containers", [])}
     ours = {
         each["port"] for each in found["engine"].get("published", []) if each["container"] in own
     }
     for port, wanted in names.items():
+        unless = settings.get("unless", {}).get(wanted[0], "")
         if len(wanted) > 1:
             yield f"{' and '.join(wanted)} are both {port}: give each a port of its own."
         if port not in ours and (taken := holders(found, port)):
             yield (
                 f"Port {port} ({wanted[0]}) is taken by {', '.join(taken)}. Stop it, or "
-                f"choose another port with -e {wanted[0]}=…."
+                f"choose another port with -e {wanted[0]}=…{unless}."
             )
 
 
@@ -310,5 +311,6 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "preflight_problems": preflight_problems,
+            # For a part that may be left out.
             "port_problems": lambda found, settings: list(port_problems(found, settings)),
         }

@@ -1,4 +1,4 @@
-"""A machine that is in use already: its engine and its packages stay what they are."""
+"""An existing machine keeps its engine and its packages."""
 
 import re
 import runpy
@@ -16,7 +16,7 @@ PLAYS = [
     if "hosts" in play
 ]
 STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
-# Programs on the machine that a person, a timer or a unit starts.
+# Programs on the machine that a user, a timer or a unit starts.
 COMMANDS = [
     path
     for pattern in ("templates/*.py.j2", "templates/*.sh.j2", "files/certificate.py")

@@ -21,6 +21,25 @@ def executable(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("facts", "separate"),
+    [
+        # A rollback gathers no facts of the distribution.
+        ({}, False),
+        ({"distribution": "Debian", "distribution_version": "n/a"}, False),
+        ({"distribution": "Debian", "distribution_version": "12.11"}, False),
+        ({"distribution": "Debian", "distribution_version": "13.2"}, True),
+        ({"distribution": "Ubuntu", "distribution_version": "24.04"}, False),
+    ],
+)
+def test_the_engines_packages_are_those_of_the_distribution(
+    facts: dict[str, str], separate: bool
+) -> None:
+    packages = render.resolve("docker", "__docker_engine_packages", ansible_facts=facts)
+    assert packages[0] == "docker.io"
+    assert ("docker-cli" in packages) == separate
+
+
 # ---- firewall of a dedicated machine ------------------------------------------------------------
 
 

@@ -305,6 +305,13 @@ def test_a_port_of_the_stacks_own_container_is_no_problem() -> None:
     )
 
 
+def test_the_port_of_a_part_that_may_be_left_out_says_so() -> None:
+    settings = WANTED | {"unless": {"stack_grafana_port": ", or leave Grafana out"}}
+    machine = MACHINE | {"listeners": [{"address": "*", "port": 3000, "program": "node"}]}
+    (said,) = FilterModule().filters()["port_problems"](machine, settings)
+    assert "-e stack_grafana_port=…, or leave Grafana out." in said
+
+
 def test_two_parts_of_the_stack_on_one_port_are_refused() -> None:
     said = one(ports=WANTED["ports"] | {"stack_grafana_port": 9090})
     assert "stack_prometheus_port and stack_grafana_port are both 9090" in said
