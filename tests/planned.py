@@ -45,8 +45,9 @@ def files(stack: str) -> dict[str, str]:
     found: list[Path] = []
     for pattern in (f"etc/{stack}", f"etc/*/{stack}*", f"etc/*/*-{stack}*", f"etc/*/*/*{stack}*"):
         found += Path("/").glob(pattern)
-    for pattern in (f"usr/local/bin/{stack}*", f"var/log/{stack}"):
+    for pattern in (f"usr/local/bin/{stack}*", f"usr/local/lib/{stack}", f"var/log/{stack}"):
         found += Path("/").glob(pattern)
+    found += Path("/usr/local/lib").glob(f"{stack}/**/*")
     found += Path(f"/etc/{stack}").rglob("*")
     found += Path(f"/etc/{stack}/nginx/current").glob("*")
     return {str(path): described(path) for path in found if not NOT_PLANNED.search(str(path))}

@@ -59,11 +59,6 @@ class Problem(Exception):
 
 def read(variable: str, path: str) -> str:
     """Return the text of a PEM file, with Unix' line ends and without a byte order mark."""
-    if not path:
-        raise Problem(
-            f"{variable} is empty: {', '.join(NAMES)} have to name three files on the controller, "
-            "or all be empty"
-        )
     file = Path(path).expanduser()
     try:
         content = file.read_bytes()
@@ -336,6 +331,13 @@ def look(
     if not any(paths):
         return result
     problems: list[str] = result["problems"]
+    if not all(paths):
+        empty = ", ".join(name for name, path in zip(NAMES, paths, strict=True) if not path)
+        problems.append(
+            f"{empty}: empty, but {', '.join(NAMES)} have to name three files on the controller, or "
+            "all be empty"
+        )
+        return result
     read_files: dict[str, Any] = {}
     for variable, path, parse in (
         (NAMES[0], paths[0], lambda text: certificates(NAMES[0], text)),
