@@ -334,8 +334,8 @@ def look(
     if not all(paths):
         empty = ", ".join(name for name, path in zip(NAMES, paths, strict=True) if not path)
         problems.append(
-            f"{empty}: empty, but {', '.join(NAMES)} have to name three files on the controller, or "
-            "all be empty"
+            f"{empty}: empty, but {', '.join(NAMES)} have to name three files on the controller, "
+            "or all be empty"
         )
         return result
     read_files: dict[str, Any] = {}
