@@ -95,13 +95,26 @@ def planned(plan: list[dict[str, str]], kinds: set[str]) -> set[tuple[str, str]]
     }
 
 
+def explained(
+    done: set[tuple[str, str]], wanted: set[tuple[str, str]], after: State
+) -> set[tuple[str, str]]:
+    """Return what was done without the files of a folder whose removal was planned."""
+    gone = {name for kind, name in wanted if kind == "file" and name not in after["file"]}
+    return {
+        (kind, name)
+        for kind, name in done
+        if kind != "file" or not gone & {str(parent) for parent in Path(name).parents}
+    }
+
+
 def main(what: str, stack: str, *paths: str) -> int:
     state = look(stack)
     if what == "look":
         json.dump(state, sys.stdout)
         return 0
     before, plan = (json.loads(Path(path).read_text()) for path in paths)
-    wanted, done = planned(plan, set(state)), changed(before, state)
+    wanted = planned(plan, set(state))
+    done = explained(changed(before, state), wanted, state)
     for sign, names in (("+", done - wanted), ("-", wanted - done)):
         for kind, name in sorted(names):
             print(f"{sign} {kind} {name}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planned import State, changed, planned
+from planned import State, changed, explained, planned
 
 BEFORE: State = {
     "file": {"/etc/x/a": "1", "/etc/x/gone": "1"},
@@ -55,3 +55,11 @@ def test_a_plan_is_read_as_kinds_and_names() -> None:
         ("image", "x-nginx"),
         ("file", "/etc/x/nginx/current/limits.conf"),
     }
+
+
+def test_files_of_a_folder_that_goes_as_planned_need_no_plan_of_their_own() -> None:
+    folder, inside, other = ("file", "/etc/a/b"), ("file", "/etc/a/b/c"), ("file", "/etc/a/d")
+    gone: State = {"file": {}}
+    assert explained({folder, inside, other}, {folder}, gone) == {folder, other}
+    stays: State = {"file": {"/etc/a/b": "40755 0 0"}}
+    assert explained({folder, inside}, {folder}, stays) == {folder, inside}
