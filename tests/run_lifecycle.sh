@@ -77,11 +77,11 @@ libraries() { docker image ls --quiet --filter dangling=true --filter label=stac
 # Plans of whatever may change, each held against the run.
 plans() {
   local before
-  another_checkout "$WORK/code"
-  echo '# another' >>"$WORK/code/src/api/endpoint.py"
-  sed -i 's/"version": "/&another-/' "$WORK/code/model/model.json"
+  another_checkout "$WORK/checkout"
+  echo '# another' >>"$WORK/checkout/src/api/endpoint.py"
+  sed -i 's/"version": "/&another-/' "$WORK/checkout/model/model.json"
   before=$(libraries)
-  PLANNED="$WORK/code" as_planned "another model and other code of the service"
+  PLANNED="$WORK/checkout" as_planned "another model and other code of the service"
   check "its build started from the libraries that were there" test -n "$before" -a "$before" = "$(libraries)"
   check "and no untagged image holds a model" test -z "$(holding_a_model)"
   as_planned "values of every role" -e nginx_rate_limit=20r/s -e nginx_memory=160M -e api_memory=272M -e monitoring_prometheus_retention=14d \
