@@ -364,7 +364,7 @@ names() {
   refused "an address that the machine lacks is refused" 'is no address of this machine; it has' -e "stack_bind_address=$address"
 
   # A network card that has two addresses.
-  ip link add lifecycle0 type dummy
+  ip link add lifecycle0 type veth peer name lifecycle1
   ip address add "$address/24" dev lifecycle0
   ip address add "$other/24" dev lifecycle0
   ip link set lifecycle0 up
@@ -378,7 +378,8 @@ names() {
   check "a redirect leads to the name that was asked for" test "$(redirect_of "$address" api.example.org)" = "https://api.example.org:$HTTPS"
   check "and never to a wildcard" test "$(redirect_of "$address" foreign.example)" = "https://$STACK.example.org:$HTTPS"
   # A VPN.
-  ip link add tun77 type dummy
+  # What tells it from a network card is its name.
+  ip link add tun77 type veth peer name tun78
   ip address add 198.51.100.129/32 dev tun77
   ip link set tun77 up
   check "a run passes while a VPN is up" play site "${named[@]}"

@@ -769,9 +769,12 @@ def alone(path: Path) -> Iterator[None]:
 def main(words: list[str] | None = None) -> int:
     """Do what the words ask for; the exit code is 1 where something has to be put right."""
     parser = argparse.ArgumentParser(
-        description="Keep the gateway on a certificate that works.", allow_abbrev=False
+        prog="certificate",
+        description="Keep the gateway on a certificate that works; without an option, do so.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--settings", required=True, help="JSON file; - reads standard input")
+    # The installed command names its own; - reads standard input.
+    parser.add_argument("--settings", required=True, help=argparse.SUPPRESS)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--check", action="store_true", help="only report what it would do")
     asked.add_argument("--rotate", action="store_true", help="sign a certificate for a new key now")
