@@ -58,7 +58,7 @@ class Problem(Exception):
 
 
 def read(variable: str, path: str) -> str:
-    """Return the text of a PEM file, with Unix' line ends and without a byte order mark."""
+    """Return the text of a PEM file."""
     file = Path(path).expanduser()
     try:
         content = file.read_bytes()
@@ -66,8 +66,10 @@ def read(variable: str, path: str) -> str:
         raise Problem(
             f"{variable}: {file.absolute()} cannot be read on the controller ({error.strerror})"
         ) from None
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    text = content.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    # Line ends and a byte order mark go when the blocks are written anew. UTF-16 is what editors
+    # of Windows may save.
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = content.decode(encoding, errors="replace")
     if not BLOCK.search(text):
         binary = content[:1] == b"\x30"
         raise Problem(

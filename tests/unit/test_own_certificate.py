@@ -135,6 +135,17 @@ def test_files_that_are_not_there_or_binary_are_named(
     assert "openssl x509 -inform DER" in binary
 
 
+def test_a_file_that_an_editor_of_windows_saved_is_read(
+    tmp_path: Path, made: dict[str, tuple[str, str, str]]
+) -> None:
+    paths = certificates.write(tmp_path, "case", made["good"])
+    for path in paths:
+        path.write_text(path.read_text(), encoding="utf-16")
+    found = own_certificate.look([str(p) for p in paths], "", [], NOW)
+    assert found["problems"] == []
+    assert found["certificate"] == made["good"][0]
+
+
 def test_none_at_all_is_no_problem() -> None:
     found = own_certificate.look(["", "", ""], "", ["localhost"], NOW)
     assert (found["id"], found["problems"]) == ("", [])
