@@ -135,7 +135,7 @@ def test_every_public_variable_from_a_file_whose_leaves_are_text(see: See, tmp_p
 
 def test_every_public_variable_from_an_ini_inventory(see: See) -> None:
     lines = "\n".join(f"{name}={as_text(value)}" for name, value in EXPECTED.items())
-    host = " ".join(f"{name}={value}" for name, value in HOST.items())
+    host = " ".join(f"{name}={shlex.quote(value)}" for name, value in HOST.items())
     assert see(list(EXPECTED), inventory=f"[all]\nhere {host}\n[all:vars]\n{lines}\n") == EXPECTED
 
 

@@ -36,8 +36,8 @@ class Owner:
 
     def begin(self, *words: str) -> None:
         assert self.process.stdin
-        command = shlex.join((sys.executable, str(self.folder / "change.py")))
-        line = f"{command} {' '.join(words)} 2>&1\n"
+        command = shlex.join((sys.executable, str(self.folder / "change.py"), *words))
+        line = f"{command} 2>&1\n"
         self.process.stdin.write(line)
         self.process.stdin.flush()
 

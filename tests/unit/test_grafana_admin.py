@@ -97,8 +97,8 @@ def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     docker.parent.mkdir()
     # docker exec --interactive CONTAINER grafana cli …
     docker.write_text(
-        f'#!/bin/bash\nprintf "%s\\n" "$*" >>{folder}/commands\n{settings}\n'
-        f'[[ $3 == {CONTAINER} ]] || exit 1\nexec {sys.executable} {STAND_IN} "${{@:5}}"\n'
+        f'#!/bin/bash\nprintf "%s\\n" "$*" >>"{folder}/commands"\n{settings}\n'
+        f'[[ $3 == {CONTAINER} ]] || exit 1\nexec "{sys.executable}" "{STAND_IN}" "${{@:5}}"\n'
     )
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")

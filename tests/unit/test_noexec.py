@@ -31,7 +31,7 @@ def test_a_base_image_is_made_where_programs_may_run(tmp_path: Path) -> None:
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     script = ROOT / "roles/docker/files/bootstrap.sh"
-    in_namespace(f"{noexec(temporary)} PATH={tools}:$PATH bash {script} app-base:trixie")
+    in_namespace(f"{noexec(temporary)} PATH={tools}:$PATH bash '{script}' app-base:trixie")
     assert (data / "imported").read_text() == "archive\n"
     # And nothing of it stays.
     assert [path.name for path in data.iterdir()] == ["imported"]
@@ -40,6 +40,6 @@ def test_a_base_image_is_made_where_programs_may_run(tmp_path: Path) -> None:
 def test_the_tests_run_with_temporary_folders_that_start_no_program(tmp_path: Path) -> None:
     """This one puts a program into its own folder and starts it."""
     test = "tests/unit/test_change.py::test_other_words_give_the_usage"
-    command = f"{sys.executable} -m pytest -q -p no:cacheprovider {test}"
-    printed = in_namespace(f"cd {ROOT}\n{noexec(tmp_path)} {command}")
+    command = f"'{sys.executable}' -m pytest -q -p no:cacheprovider {test}"
+    printed = in_namespace(f"cd '{ROOT}'\n{noexec(tmp_path)} {command}")
     assert "1 passed" in printed

@@ -152,7 +152,7 @@ print(json.dumps([place(pathlib.Path(name, "new")) for name in names]))
             dd if=/dev/zero of=full/file bs=1M count=1 status=none
             mount -t tmpfs -o size=1m,nr_inodes=3 tmpfs few
             mount -t tmpfs -o size=1m,ro tmpfs closed
-            {sys.executable} places.py""")
+            "{sys.executable}" places.py""")
     )
     assert full["free_mb"] == 0
     assert few["free_inodes"] <= 2
