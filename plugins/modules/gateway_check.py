@@ -230,6 +230,7 @@ def main() -> None:
         except Refused as error:
             reason = str(error)
             if left:
+                # A gateway that was just replaced gets the time that the task allows.
                 time.sleep(given["delay"])
         else:
             module.exit_json(changed=False, **seen)

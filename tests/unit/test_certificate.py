@@ -19,7 +19,10 @@ from plugins.lookup import own_certificate
 from roles.certs.files import certificate as program
 from roles.certs.files.certificate import Certificate, Fault, Settings
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None,
+    reason="the command on the machine calls openssl. Debian: apt-get install openssl",
+)
 
 
 class Server:
