@@ -44,7 +44,7 @@ check 'ansible-lint' ansible-lint --offline -q
 check 'yamllint' yamllint --strict .
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check --diff .
-check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api tests "${programs[@]}"
+check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api src/machine tests "${programs[@]}"
 # SC2016: a dollar in single quotes is for another shell, or a word of a message.
 check 'shellcheck' shellcheck --exclude SC2016 "${scripts[@]}"
 # DL3008: packages without a version, on purpose: an image takes today's security fixes, and the

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import filter_loader, init_plugin_loader
+from ansible.plugins.loader import filter_loader, init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +54,7 @@ def _loader() -> DataLoader:
     init_plugin_loader()
     # Also where it is called from another folder, where ansible.cfg is not found.
     filter_loader.add_directory(str(ROOT / "plugins/filter"))
+    lookup_loader.add_directory(str(ROOT / "plugins/lookup"))
     loader = DataLoader()
     loader.set_basedir(str(ROOT / "playbooks"))
     return loader

@@ -55,7 +55,7 @@ def test_the_certificate_is_in_order_and_served(host: Host) -> None:
 
 def test_a_watch_restarts_what_hangs(host: Host) -> None:
     running = host.process.filter(user="root")
-    assert [p.args for p in running if f"{STACK}-watch" in p.args], "the watch does not run"
+    assert [p.args for p in running if p.args.endswith(f"/{STACK} watch")], "the watch does not run"
 
 
 def test_the_replicas_are_the_live_release(host: Host, inspected: Inspected) -> None:
@@ -103,7 +103,7 @@ def test_the_journal_has_what_the_containers_wrote(
 def test_login_says_how_the_stack_is(host: Host, systemd: None) -> None:
     said = host.check_output("run-parts /etc/update-motd.d")
     assert f"{STACK}: " in said
-    assert " containers well" in said
+    assert " containers healthy" in said
     assert f"/etc/{STACK}/README" in said
 
 

@@ -1,9 +1,7 @@
 """What the machine gets beside the containers: firewall, the stack's commands, units, login."""
 
-import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -189,233 +187,6 @@ def test_the_stand_in_keeps_to_the_address_that_the_gateway_is_bound_to() -> Non
     assert text.count("ip daddr 192.0.2.7 fib daddr type local") == 4
 
 
-# ---- the stack's command ------------------------------------------------------------------------
-
-# A Docker that knows four containers, a file in $STATE for each that runs. It notes its calls.
-FAKE_DOCKER = """#!/bin/bash
-echo "$*" >>"$STATE/calls"
-names="app-api-v1-1 app-api-v1-2 app-nginx-1 app-prometheus-1"
-declare -A component=(
-  [app-api-v1-1]=api [app-api-v1-2]=api [app-nginx-1]=nginx [app-prometheus-1]=prometheus)
-case $1 in
-  ps) echo "$names" ;;
-  start)
-    shift
-    code=0
-    for n in "$@"; do
-      if [ "$n" = "${BROKEN:-}" ]; then echo "$n: no" >&2; code=1; else touch "$STATE/$n"; fi
-    done
-    exit "$code"
-    ;;
-  stop) shift; for n in "$@"; do rm -f "$STATE/$n"; done ;;
-  exec) sleep "${CHECK_TAKES:-0}"; [ "${CHECK:-${HEALTH:-healthy}}" = healthy ] ;;
-  inspect)
-    separator='['
-    shift
-    for n in "$@"; do
-      [ -e "$STATE/$n" ] && state=running running=true || { state=exited running=false; }
-      printf '%s{"Id": "%s", "Name": "/%s", "RestartCount": 0, "State": {' "$separator" "$n" "$n"
-      printf '"Status": "%s", "Running": %s, ' "$state" "$running"
-      printf '"StartedAt": "", "FinishedAt": "", '
-      printf '"Health": {"Status": "%s"}}, ' "${HEALTH:-healthy}"
-      printf '"Config": {"Image": "i", "Labels": {"stack.component": "%s"}, ' "${component[$n]}"
-      printf '"Healthcheck": {"Timeout": %s, "Test": ["CMD", "check", "%s"]}}}' "${TIMEOUT:-0}" "$n"
-      separator=,
-    done
-    echo ']'
-    ;;
-esac
-"""
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
-    """The command, a folder with the state of a stand-in for Docker, and the environment."""
-    state = tmp_path / "state"
-    state.mkdir()
-    bin_dir = tmp_path / "bin"
-    bin_dir.mkdir()
-    executable(bin_dir / "docker", FAKE_DOCKER)
-    # Nobody's sudo: whoever runs the tests may not be root.
-    executable(bin_dir / "sudo", '#!/bin/bash\nexec "$@"\n')
-    text = render.render("docker", "stack.py.j2", stack_name="app", stack_dir=str(tmp_path / "etc"))
-    text = text.replace("os.geteuid() != 0", "False").replace("PATIENCE = 180", "PATIENCE = 1")
-    command = executable(tmp_path / "app", text)
-    return command, state, {"PATH": f"{bin_dir}:{os.environ['PATH']}", "STATE": str(state)}
-
-
-def call(machine: tuple[Path, Path, dict[str, str]], *words: str, **more: str) -> tuple[int, str]:
-    command, _, environment = machine
-    done = subprocess.run(
-        [command, *words], env=environment | more, capture_output=True, text=True, timeout=60
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-def reword(machine: tuple[Path, Path, dict[str, str]], old: str, new: str) -> None:
-    """Change the program itself, for what a test can neither set nor see from outside."""
-    text = machine[0].read_text()
-    assert old in text
-    machine[0].write_text(text.replace(old, new))
-
-
-def calls(machine: tuple[Path, Path, dict[str, str]], verb: str) -> list[str]:
-    lines = (machine[1] / "calls").read_text().splitlines()
-    return [line for line in lines if line.startswith(verb + " ")]
-
-
-def test_the_stack_starts_replicas_then_gateway_then_the_rest(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    code, output = call(machine, "start")
-    assert code == 0, output
-    assert calls(machine, "start") == [
-        "start app-api-v1-1 app-api-v1-2",
-        "start app-nginx-1",
-        "start app-prometheus-1",
-    ]
-    assert call(machine, "start") == (0, "")
-
-
-def test_the_stack_stops_the_gateway_first(machine: tuple[Path, Path, dict[str, str]]) -> None:
-    call(machine, "start")
-    assert call(machine, "stop")[0] == 0
-    assert calls(machine, "stop")[0] == "stop app-nginx-1"
-    assert sorted(calls(machine, "stop")[1].split()[1:]) == [
-        "app-api-v1-1",
-        "app-api-v1-2",
-        "app-prometheus-1",
-    ]
-
-
-def test_what_stays_ill_is_named_and_keeps_nothing_else_from_its_start(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    code, output = call(machine, "start", HEALTH="unhealthy")
-    assert code == 1
-    *others, last = output.splitlines()
-    assert others == []
-    assert last == (
-        "not healthy after 1 s: app-api-v1-1, app-api-v1-2, app-nginx-1, app-prometheus-1"
-    )
-    assert len(calls(machine, "start")) == 3
-
-
-def test_what_cannot_start_says_why_and_the_others_start(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    code, output = call(machine, "start", BROKEN="app-api-v1-1")
-    assert code == 1
-    assert sorted(output.splitlines()) == [
-        "app-api-v1-1: no",
-        "not healthy after 1 s: app-api-v1-1",
-        "started app-api-v1-2",
-        "started app-nginx-1",
-        "started app-prometheus-1",
-    ]
-
-
-def test_a_check_may_take_as_long_as_its_image_says(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    # Nobody waits half a minute for the end of a check.
-    reword(machine, "CHECK_SECONDS = 30", "CHECK_SECONDS = 0.1")
-    (machine[1] / "app-nginx-1").touch()
-    words, slow = ("await", "0", "app-nginx-1"), {"HEALTH": "starting", "CHECK_TAKES": "1"}
-    assert call(machine, *words, CHECK="healthy", **slow, TIMEOUT=f"{20 * 10**9}") == (0, "")
-    assert "not healthy" in call(machine, *words, CHECK="healthy", **slow)[1]
-
-
-def test_half_of_a_wait_is_left_to_the_start_up_and_it_ends_in_time(
-    machine: tuple[Path, Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stack = runpy.run_path(str(machine[0]))
-    clock, pauses = [0.0], []
-
-    def check(item: object) -> bool:
-        clock[0] += 7
-        return False
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        clock[0] += seconds
-
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("time.sleep", pause)
-    names = stack["ill_after"].__globals__
-    monkeypatch.setitem(names, "inspect", lambda names: [{"Name": f"/{name}"} for name in names])
-    monkeypatch.setitem(names, "is_ready", check)
-    assert stack["ill_after"](40, ["nginx"]) == ["nginx"]
-    assert pauses == [7, 7, 5]
-
-
-def test_what_the_engine_has_not_asked_yet_is_asked(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    (machine[1] / "app-nginx-1").touch()
-    assert "1 of 4" in call(machine, "status", "--brief", HEALTH="starting", CHECK="healthy")[1]
-    assert "0 of 4" in call(machine, "status", "--brief", HEALTH="starting", CHECK="ill")[1]
-    assert "0 of 4" in call(machine, "status", "--brief", HEALTH="unhealthy", CHECK="healthy")[1]
-
-
-def test_waiting_asks_a_container_by_its_own_check(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    assert call(machine, "await", "0", "app-nginx-1") == (
-        1,
-        "not healthy after 0 s: app-nginx-1\n",
-    )
-    assert "exec" not in {
-        line.split()[0] for line in (machine[1] / "calls").read_text().splitlines()
-    }
-    (machine[1] / "app-nginx-1").touch()
-    assert call(machine, "await", "0", "app-nginx-1", HEALTH="starting", CHECK="healthy")[0] == 0
-    assert calls(machine, "exec") == ["exec app-nginx-1 check app-nginx-1"]
-    assert call(machine, "await", "0", "app-nginx-1", HEALTH="ill")[0] == 1
-
-
-def test_waiting_takes_the_engines_word_for_a_healthy_container(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    """Its own check may take long on a busy machine, and it has just passed."""
-    (machine[1] / "app-nginx-1").touch()
-    assert call(machine, "await", "0", "app-nginx-1", CHECK="ill") == (0, "")
-
-
-def test_the_state_in_one_line(machine: tuple[Path, Path, dict[str, str]]) -> None:
-    (machine[1] / "app-nginx-1").touch()
-    code, output = call(machine, "status", "--brief")
-    assert (code, output) == (1, "app: 1 of 4 containers well, certificate None days left\n")
-
-
-def test_maintenance_is_switched_on_and_off_and_shown(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    code, output = call(machine, "maintenance", "on")
-    assert (code, "There is no gateway of the stack app here" in output) == (1, True)
-    folder = machine[0].parent / "etc/nginx"
-    folder.mkdir(parents=True)
-    for _ in range(2):
-        assert call(machine, "maintenance", "on")[0] == 0
-        assert (folder / "maintenance").exists()
-    assert "in maintenance" in call(machine, "status", "--brief")[1]
-    assert json.loads(call(machine, "status", "--json")[1])["maintenance"] is True
-    for _ in range(2):
-        assert call(machine, "maintenance", "off")[0] == 0
-        assert not (folder / "maintenance").exists()
-    assert "maintenance" not in call(machine, "status", "--brief")[1]
-    assert call(machine, "maintenance")[0] == 2
-    assert call(machine, "maintenance", "maybe")[0] == 2
-
-
-def test_what_it_does_not_know_gives_the_usage(
-    machine: tuple[Path, Path, dict[str, str]],
-) -> None:
-    code, output = call(machine, "status", "--jsn")
-    assert code == 2
-    assert "Usage: app status" in output
-
-
 # ---- units, login, sudo -------------------------------------------------------------------------
 
 
@@ -466,11 +237,11 @@ def test_the_login_message_names_the_stack_and_never_fails(tmp_path: Path) -> No
         ["sh", "-c", text], capture_output=True, text=True, timeout=60, check=True
     )
     assert "emotions status" in done.stdout
-    executable(tmp_path / "none", "#!/bin/sh\necho emotions: 7 of 7 containers well\n")
+    executable(tmp_path / "none", "#!/bin/sh\necho emotions: 7 of 7 containers healthy\n")
     done = subprocess.run(
         ["sh", "-c", text], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "  emotions: 7 of 7 containers well\n" in done.stdout
+    assert "  emotions: 7 of 7 containers healthy\n" in done.stdout
 
 
 def test_the_containers_write_to_the_journal_where_there_is_one() -> None:

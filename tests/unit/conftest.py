@@ -23,10 +23,21 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
     from api.model import Predictor
+    from unit.fake_machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHCHECK = ROOT / "src/api/healthcheck.sh"
 REPLICA = "test-1"
+
+
+@pytest.fixture
+def machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Machine:
+    """A machine with the stack's command and an engine of its own."""
+    from unit.fake_machine import Machine
+
+    return Machine(tmp_path, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

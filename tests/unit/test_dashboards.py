@@ -105,10 +105,10 @@ def access_log_metrics() -> set[str]:
 
 def watch_metrics() -> set[str]:
     """What the watch writes for the node exporter."""
-    text = (ROOT / "roles/host/templates/watch.py.j2").read_text()
-    names = re.findall(r'(?m)^    "(\w+)": "[A-Z0-9]', text)
-    assert "memory_bytes" in names
-    return {"stack_change_timestamp_seconds", *(f"stack_container_{name}" for name in names)}
+    from machine.metrics import CONTAINER_METRICS
+
+    names = {f"stack_container_{name}" for name in CONTAINER_METRICS}
+    return {"stack_change_timestamp_seconds", *names}
 
 
 def recorded_metrics() -> set[str]:

@@ -39,7 +39,7 @@ def test_a_base_image_is_made_where_programs_may_run(tmp_path: Path) -> None:
 
 def test_the_tests_run_with_temporary_folders_that_start_no_program(tmp_path: Path) -> None:
     """This one puts a program into its own folder and starts it."""
-    test = "tests/unit/test_change.py::test_other_words_give_the_usage"
+    test = "tests/unit/test_machine_lock.py::test_other_words_give_the_usage"
     command = f"'{sys.executable}' -m pytest -q -p no:cacheprovider {test}"
     printed = in_namespace(f"cd '{ROOT}'\n{noexec(tmp_path)} {command}")
     assert "1 passed" in printed

@@ -246,8 +246,8 @@ host_tests() {
 place_to_work() {
   guest 'set -e
     # An emulated machine may say that the engine took too long; not every time.
-    for _ in 1 2 3; do said=$(sudo run-parts /etc/update-motd.d); ! grep -E "emotions: ([0-9]+) of \1 containers well" <<<"$said" || break; done
-    grep -E "emotions: ([0-9]+) of \1 containers well" <<<"$said"
+    for _ in 1 2 3; do said=$(sudo run-parts /etc/update-motd.d); ! grep -E "emotions: ([0-9]+) of \1 containers healthy" <<<"$said" || break; done
+    grep -E "emotions: ([0-9]+) of \1 containers healthy" <<<"$said"
     for unit in emotions emotions-certificate.timer emotions-firewall; do systemctl is-active $unit; systemctl is-enabled $unit; done
     sudo journalctl STACK=emotions -n 200 -o cat | grep -q . && sudo journalctl CONTAINER_NAME=emotions-api-v1-1 -n 1
     id viewer 2>/dev/null || sudo useradd --create-home --groups adm viewer

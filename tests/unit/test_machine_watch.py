@@ -5,10 +5,10 @@ import json
 import os
 import socket
 import socketserver
+import sys
 import threading
 import time
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import render
+import machine.engine
+from machine import watch
+from machine.settings import Settings
 
 STACK = "app"
 
@@ -129,43 +131,23 @@ def answering(number: int, port: int = 0) -> Iterator[int]:
         server.shutdown()
 
 
-class Stop(Exception):
-    """The rounds of a test are over."""
+class Watch(watch.Watch):
+    """The watch of a stack whose files are in a folder."""
 
-
-class Watch:
-    """The rendered program, round by round."""
-
-    def __init__(self, folder: Path, engine: FakeEngine, port: int) -> None:
-        text = render.render("host", "watch.py.j2", stack_name=STACK, stack_dir=str(folder))
-        self.module = types.ModuleType("watch")
-        exec(compile(text, "watch.py", "exec"), self.module.__dict__)
-        replace = {
-            "ENGINE": engine.server_address,
-            "LOCK": folder / "lock",
-            "FIGURES": folder / "figures/stack.prom",
-            "PORT": port,
-            "PATIENCE": 1,
-        }
-        self.module.__dict__.update(replace)
-
-    def rounds(self, number: int, between: Any = lambda n: None) -> None:
-        left = iter(range(1, number + 1))
-
-        def sleep(_: float) -> None:
-            between(n := next(left))
-            if n == number:
-                raise Stop
-
-        self.module.__dict__["time"] = types.SimpleNamespace(
-            sleep=sleep, time=time.time, monotonic=time.monotonic
+    def __init__(self, folder: Path, self_healing: bool = True) -> None:
+        super().__init__(
+            Settings(STACK, folder, folder, folder / "metrics", self_healing, run_dir=folder)
         )
-        with pytest.raises(Stop):
-            self.module.main()
+
+    def rounds(self, number: int, between: Callable[[int], Any] = lambda n: None) -> None:
+        for n in range(1, number + 1):
+            self.round()
+            between(n)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    monkeypatch.setattr(machine.engine, "SOCKET", str(tmp_path / "engine.sock"))
     with FakeEngine(tmp_path / "engine.sock") as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -173,9 +155,11 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Let the first replica answer, on the port that all of them have."""
+    monkeypatch.setattr(watch, "TIMEOUT", 1)
     with answering(1) as found:
+        monkeypatch.setattr(watch, "PORT", found)
         yield found
 
 
@@ -184,10 +168,10 @@ def test_a_replica_that_fails_three_times_is_restarted(
 ) -> None:
     engine.add(1)
     hung = engine.add(2)
-    watch = Watch(tmp_path, engine, port)
-    watch.rounds(2)
+    watching = Watch(tmp_path)
+    watching.rounds(2)
     assert engine.restarted == []
-    watch.rounds(4)
+    watching.rounds(4)
     assert engine.restarted == [hung]
     (line,) = (tmp_path / "history.jsonl").read_text().splitlines()
     found = json.loads(line)
@@ -200,7 +184,7 @@ def test_a_replica_that_answers_between_is_left_alone(
 ) -> None:
     engine.add(1)
     engine.add(2)
-    watch = Watch(tmp_path, engine, port)
+    watching = Watch(tmp_path)
     second = answering(2, port)
 
     def comes_back_once(n: int) -> None:
@@ -209,14 +193,14 @@ def test_a_replica_that_answers_between_is_left_alone(
         elif n == 3:
             second.__exit__(None, None, None)
 
-    watch.rounds(5, comes_back_once)
+    watching.rounds(5, comes_back_once)
     assert engine.restarted == []
 
 
 def test_one_that_starts_has_its_time(tmp_path: Path, engine: FakeEngine, port: int) -> None:
     engine.add(1)
     engine.add(2, age_s=10)
-    Watch(tmp_path, engine, port).rounds(6)
+    Watch(tmp_path).rounds(6)
     assert engine.restarted == []
 
 
@@ -232,7 +216,7 @@ def test_one_that_answered_and_hangs_soon_after_its_start_is_restarted(
         if n == 1:
             second.__exit__(None, None, None)
 
-    Watch(tmp_path, engine, port).rounds(5, hangs)
+    Watch(tmp_path).rounds(5, hangs)
     assert engine.restarted == [young]
 
 
@@ -243,7 +227,7 @@ def test_one_that_hangs_before_anybody_saw_it_answer_is_restarted(
     engine.add(1)
     young = engine.add(2, age_s=1)
     with socket.create_server(("127.0.9.2", port)):
-        Watch(tmp_path, engine, port).rounds(4)
+        Watch(tmp_path).rounds(4)
     assert engine.restarted == [young]
 
 
@@ -251,9 +235,9 @@ def test_of_two_that_hang_one_is_restarted_at_a_time(
     tmp_path: Path, engine: FakeEngine, port: int
 ) -> None:
     names = [engine.add(2), engine.add(3)]
-    watch = Watch(tmp_path, engine, port)
+    watching = Watch(tmp_path)
     seen: list[int] = []
-    watch.rounds(5, lambda n: seen.append(len(engine.restarted)))
+    watching.rounds(5, lambda n: seen.append(len(engine.restarted)))
     assert seen == [0, 0, 1, 2, 2]
     assert sorted(engine.restarted) == names
 
@@ -263,14 +247,14 @@ def test_while_a_run_changes_the_stack_nothing_is_restarted(
 ) -> None:
     engine.add(2)
     start = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
-    lock = tmp_path / "lock"
+    lock = tmp_path / "app.lock"
     lock.write_text(json.dumps({"pid": os.getpid(), "start": start}))
-    watch = Watch(tmp_path, engine, port)
-    watch.rounds(5)
+    watching = Watch(tmp_path)
+    watching.rounds(5)
     assert engine.restarted == []
     # That run is gone.
     lock.write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
-    watch.rounds(3)
+    watching.rounds(3)
     assert len(engine.restarted) == 1
 
 
@@ -279,16 +263,16 @@ def test_only_of_a_young_one_the_start_is_asked_for_again(
     tmp_path: Path, engine: FakeEngine, port: int, age_s: float, looks: int
 ) -> None:
     name = engine.add(2, age_s)
-    watch = Watch(tmp_path, engine, port)
+    watching = Watch(tmp_path)
     with answering(2, port):
-        watch.rounds(5)
-    # The first round writes the figures, too.
+        watching.rounds(5)
+    # The first round writes the metrics, too.
     assert engine.looked_at.count(name) == looks + 1
 
 
 def test_a_candidate_is_nobodys_replica(tmp_path: Path, engine: FakeEngine, port: int) -> None:
     engine.add(2, network="none")
-    Watch(tmp_path, engine, port).rounds(5)
+    Watch(tmp_path).rounds(5)
     assert engine.restarted == []
 
 
@@ -301,18 +285,18 @@ def test_an_engine_that_is_away_is_said_once(
     def comes_back(n: int) -> None:
         engine.away = n < 3
 
-    Watch(tmp_path, engine, port).rounds(6, comes_back)
+    Watch(tmp_path).rounds(6, comes_back)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:11] for line in lines] == ["cannot look", "restarted a"]
     assert engine.restarted == [hung]
 
 
-# ---- figures ------------------------------------------------------------------------------------
+# ---- metrics ------------------------------------------------------------------------------------
 
 
-def figures(folder: Path) -> dict[str, dict[str, float]]:
+def metrics(folder: Path) -> dict[str, dict[str, float]]:
     """Return metric -> the container, or the words of a change -> value, as Prometheus reads it."""
-    text = (folder / "figures/stack.prom").read_text()
+    text = (folder / "metrics/stack.prom").read_text()
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -329,8 +313,8 @@ def test_containers_are_told_to_prometheus(
     name = engine.add(1)
     assert engine.usage
     engine.usage["memory_stats"]["stats"] = {cache: 30_000}
-    Watch(tmp_path, engine, port).rounds(1)
-    found = figures(tmp_path)
+    Watch(tmp_path).rounds(1)
+    found = metrics(tmp_path)
     assert found["stack_container_cpu_seconds_total"] == {name: 2.5}
     assert found["stack_container_memory_bytes"] == {name: 70_000}
     assert found["stack_container_memory_limit_bytes"] == {name: 256 << 20}
@@ -347,8 +331,8 @@ def test_one_that_ended_and_one_that_is_ill_are_told_apart(
     engine.containers[ill]["State"] |= {"Health": {"Status": "unhealthy"}}
     passing = engine.add(3)
     engine.containers[passing]["Names"] = [f"/{STACK}-api-v1-3-before"]
-    Watch(tmp_path, engine, port).rounds(1)
-    found = figures(tmp_path)
+    Watch(tmp_path).rounds(1)
+    found = metrics(tmp_path)
     assert found["stack_container_running"] == {ended: 0, ill: 1}
     assert found["stack_container_healthy"] == {ended: 1, ill: 0}
     assert list(found["stack_container_memory_bytes"]) == [ill]
@@ -361,7 +345,7 @@ def test_one_that_ends_while_it_is_looked_at_ends_nothing_else(
     engine.add(1)
     hung = engine.add(2)
     engine.usage = usage
-    Watch(tmp_path, engine, port).rounds(5)
+    Watch(tmp_path).rounds(5)
     assert engine.restarted == [hung]
 
 
@@ -374,26 +358,50 @@ def test_the_last_changes_are_told_once_each(tmp_path: Path, engine: FakeEngine,
     lines = [change(0, "of long ago"), *(change(n, "a") for n in range(1, 19)), change(30, 'b"\\')]
     # The last line is cut off: a full disk, or a power cut.
     (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"time": "2026-01-01T0']))
-    Watch(tmp_path, engine, port).rounds(1)
+    Watch(tmp_path).rounds(1)
     start = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-    assert figures(tmp_path)["stack_change_timestamp_seconds"] == {
+    assert metrics(tmp_path)["stack_change_timestamp_seconds"] == {
         "a  done": start + 18 * 60 + 7,
         'b"\\  done': start + 30 * 60 + 7,
     }
 
 
-def test_where_healing_is_off_nothing_is_restarted_and_figures_go_on(
+def test_where_healing_is_off_nothing_is_restarted_and_metrics_go_on(
     tmp_path: Path, engine: FakeEngine, port: int
 ) -> None:
     engine.add(2)
-    watch = Watch(tmp_path, engine, port)
-    watch.module.__dict__["HEALING"] = False
-    watch.rounds(5)
+    Watch(tmp_path, self_healing=False).rounds(5)
     assert engine.restarted == []
-    assert "stack_container_running" in figures(tmp_path)
+    assert "stack_container_running" in metrics(tmp_path)
 
 
-def test_healing_follows_its_variable() -> None:
-    for value in (True, False):
-        text = render.render("host", "watch.py.j2", host_self_healing=value)
-        assert f"\nHEALING = {value}\n" in text
+# ---- a new program ------------------------------------------------------------------------------
+
+
+def test_it_starts_anew_once_its_program_or_settings_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / "app", tmp_path / "stack.json"]
+    for path in files:
+        path.write_text("old")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            # Gone for a moment is not replaced.
+            files[0].rename(tmp_path / "app.old")
+        elif len(pauses) == 3:
+            (tmp_path / "new").write_text("new")
+            (tmp_path / "new").replace(files[0])
+
+    def execute(program: str, words: list[str]) -> None:
+        assert (program, words) == (sys.executable, sys.orig_argv)
+        raise SystemExit("anew")
+
+    monkeypatch.setattr("time.sleep", pause)
+    monkeypatch.setattr("os.execv", execute)
+    monkeypatch.setattr(watch.Watch, "round", lambda self: None)
+    with pytest.raises(SystemExit, match="anew"):
+        watch.run(Settings(STACK, tmp_path, tmp_path, tmp_path), files)
+    assert pauses == [watch.PAUSE] * 3

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/docker/files/change.py"
+from plugins.lookup.machine_program import PACKAGE, build
 
 # Stands for ansible-playbook or for sshd, by its name: runs each line that it reads.
 OWNER = """#!/bin/bash
@@ -36,7 +37,8 @@ class Owner:
 
     def begin(self, *words: str) -> None:
         assert self.process.stdin
-        command = shlex.join((sys.executable, str(self.folder / "change.py"), *words))
+        program = (sys.executable, "-I", str(self.folder / "app.pyz"))
+        command = shlex.join((*program, "--settings", str(self.folder / "stack.json"), *words))
         line = f"{command} 2>&1\n"
         self.process.stdin.write(line)
         self.process.stdin.flush()
@@ -50,11 +52,11 @@ class Owner:
         return int(line.split()[1]), said
 
     def take(self, what: str = "deploy") -> tuple[int, str]:
-        self.begin("take", "app", str(self.folder / "etc"), what, "ann@desk", "abc1234")
+        self.begin("lock", what, "ann@desk", "abc1234")
         return self.answer()
 
     def end(self, *words: str) -> tuple[int, str]:
-        self.begin("end", "app", str(self.folder / "etc"), *words)
+        self.begin("unlock", *words)
         return self.answer()
 
     def kill(self) -> None:
@@ -65,9 +67,10 @@ class Owner:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    text = SCRIPT.read_text()
-    assert text.count('"/run"') == 1
-    (tmp_path / "change.py").write_text(text.replace('"/run"', f'"{tmp_path}"'))
+    folders = {name: str(tmp_path) for name in ("log_dir", "metrics_dir", "run_dir")}
+    settings = {"stack": "app", "stack_dir": str(tmp_path / "etc"), **folders}
+    (tmp_path / "stack.json").write_text(json.dumps(settings))
+    (tmp_path / "app.pyz").write_bytes(build(PACKAGE, "nowhere"))
     (tmp_path / "etc").mkdir()
     return tmp_path
 
@@ -168,13 +171,15 @@ def test_a_lock_that_was_cut_off_while_it_was_written_is_free(
 
 
 def test_of_many_at_once_one_gets_it(folder: Path, owners: list[Owner]) -> None:
-    path = folder / "change.py"
+    package = shutil.copytree(PACKAGE, folder / "machine")
     # Time enough for each of them to have looked before the first has written.
-    before, taking, after = path.read_text().partition("        write(file, {**me")
-    path.write_text(f"{before}        time.sleep(0.2)\n{taking}{after}")
+    before, taking, after = (package / "lock.py").read_text().partition("        write(file, {**me")
+    assert taking
+    (package / "lock.py").write_text(f"{before}        time.sleep(0.2)\n{taking}{after}")
+    (folder / "app.pyz").write_bytes(build(package, "nowhere"))
     owners += [Owner(folder) for _ in range(12)]
     for owner in owners:
-        owner.begin("take", "app", str(folder / "etc"), "deploy", "ann@desk", "abc1234")
+        owner.begin("lock", "deploy", "ann@desk", "abc1234")
     assert Counter(owner.answer()[0] for owner in owners) == {0: 1, 3: 11}
 
 
@@ -184,10 +189,11 @@ def test_a_stack_that_is_gone_leaves_neither_lock_nor_history(
     two[0].take("teardown")
     (folder / "etc").rmdir()
     two[0].end("done")
-    assert sorted(path.name for path in folder.iterdir()) == ["ansible-playbook", "change.py"]
+    assert not (folder / "etc").exists()
+    assert not (folder / "app.lock").exists()
     assert two[1].take() == (0, "")
 
 
 def test_other_words_give_the_usage(two: tuple[Owner, Owner]) -> None:
     code, said = two[0].end()
-    assert (code, "Usage: change.py" in said) == (2, True)
+    assert (code, "usage: app.pyz unlock" in said) == (2, True)
