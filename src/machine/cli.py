@@ -46,7 +46,7 @@ def show_logs(settings: Settings, given: Given) -> None:
 
 
 def start_watch(settings: Settings, given: Given) -> None:
-    watch.run(settings, [Path(sys.argv[0]), Path(given.settings)])
+    watch.run(settings, [Path(sys.argv[0]), Path(given.settings), settings.watch])
 
 
 FOR_PEOPLE: Commands = {

@@ -15,8 +15,6 @@ class Settings:
     log_dir: Path
     # Where Prometheus' node exporter reads text files.
     metrics_dir: Path
-    # Whether the watch restarts replicas that hang.
-    self_healing: bool = True
     # Where locks are: they end with the machine.
     run_dir: Path = Path("/run")
 
@@ -55,6 +53,11 @@ class Settings:
     def maintenance(self) -> Path:
         """Return the file that makes the gateway answer 503 to every client."""
         return self.stack_dir / "nginx" / "maintenance"
+
+    @property
+    def watch(self) -> Path:
+        """Return the file of the watch's own settings."""
+        return self.stack_dir / "watch.json"
 
     @property
     def access_log(self) -> Path:

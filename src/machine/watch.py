@@ -9,6 +9,7 @@ Each restart is a line of the history.
 
 import concurrent.futures
 import http.client
+import json
 import os
 import re
 import sys
@@ -82,8 +83,8 @@ def probe(replica: Replica) -> tuple[bool, bool]:
 class Watch:
     """What the watch remembers from round to round."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, self_healing: bool) -> None:
+        self.settings, self.self_healing = settings, self_healing
         self.replicas: list[Replica] = []
         # Failures in a row of those that do not start any more.
         self.failures: dict[Replica, int] = {}
@@ -96,7 +97,7 @@ class Watch:
         try:
             self.probe_all()
             hung = [replica for replica, count in self.failures.items() if count >= FAILURES]
-            if self.settings.self_healing and hung and not lock.current(self.settings):
+            if self.self_healing and hung and not lock.current(self.settings):
                 self.restart(hung[0])
             if time.monotonic() >= self.metrics_due:
                 metrics.write(self.settings)
@@ -136,7 +137,8 @@ def versions(paths: list[Path]) -> list[tuple[int, int]]:
 
 def run(settings: Settings, files: list[Path]) -> None:
     """Watch for ever; when one of the files (program, settings) is replaced, start anew from it."""
-    watch, first = Watch(settings), versions(files)
+    first = versions(files)
+    watch = Watch(settings, json.loads(settings.watch.read_text())["self_healing"])
     while True:
         watch.round()
         # The pace of the probes: each costs the replicas a little.

@@ -19,8 +19,12 @@ STACK = load(ROOT / "inventory/group_vars/all/stack.yml")
 # Programs on the machine that a user, a timer or a unit starts.
 COMMANDS = [
     path
-    for pattern in ("templates/*.py.j2", "templates/*.sh.j2", "files/certificate.py")
-    for path in sorted(ROOT.glob(f"roles/*/{pattern}"))
+    for pattern in (
+        "roles/*/templates/*.sh.j2",
+        "roles/*/files/certificate.py",
+        "src/machine/engine.py",
+    )
+    for path in sorted(ROOT.glob(pattern))
     if re.search(r"""["'(\s]docker["']?,? ["']?[a-z]+""", path.read_text())
 ]
 INSTALLATIONS = [
@@ -59,9 +63,7 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize("path", COMMANDS, ids=relative)
 def test_commands_on_the_machine_speak_to_its_own_engine(path: Path) -> None:
     text = path.read_text()
-    assert "__stack_engine_environment.DOCKER_HOST" in text or (
-        STACK["__stack_engine_environment"]["DOCKER_HOST"] in text
-    )
+    assert STACK["__stack_engine_environment"]["DOCKER_HOST"].removeprefix("unix://") in text
     # And no context, certificate or version of the API from elsewhere.
     assert re.search(r"unset .*\bDOCKER_|startswith\(.DOCKER_.\)", text)
 

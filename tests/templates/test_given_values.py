@@ -311,11 +311,9 @@ def test_switch_of_the_machine_is_obeyed(see: See, switch: str, file: str) -> No
         assert {f["dest"]: f["wanted"] for f in found}[file] is wanted
 
 
-def test_healing_is_off_in_the_settings_of_the_watch(see: See) -> None:
+def test_healing_is_off_in_the_watch(see: See) -> None:
     seen = given_as_text(see, host_self_healing="no")
-    assert (
-        json.loads(render.resolve("docker", "__docker_settings", **seen))["self_healing"] is False
-    )
+    assert render.render("host", "watch.json.j2", **seen) == '{"self_healing": false}\n'
 
 
 def test_host_name_is_a_name_of_the_gateway(see: See) -> None:

@@ -135,9 +135,8 @@ class Watch(watch.Watch):
     """The watch of a stack whose files are in a folder."""
 
     def __init__(self, folder: Path, self_healing: bool = True) -> None:
-        super().__init__(
-            Settings(STACK, folder, folder, folder / "metrics", self_healing, run_dir=folder)
-        )
+        settings = Settings(STACK, folder, folder, folder / "metrics", run_dir=folder)
+        super().__init__(settings, self_healing)
 
     def rounds(self, number: int, between: Callable[[int], Any] = lambda n: None) -> None:
         for n in range(1, number + 1):
@@ -381,9 +380,9 @@ def test_where_healing_is_off_nothing_is_restarted_and_metrics_go_on(
 def test_it_starts_anew_once_its_program_or_settings_are_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = [tmp_path / "app", tmp_path / "stack.json"]
+    files = [tmp_path / "app", tmp_path / "watch.json"]
     for path in files:
-        path.write_text("old")
+        path.write_text('{"self_healing": true}')
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:
