@@ -102,10 +102,20 @@ def test_image_asks_for_least_versions_of_its_packages(path: Path) -> None:
 # ---- templates and scripts ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=relative)
+# JSON has no comments.
+@pytest.mark.parametrize(
+    "path", [path for path in TEMPLATES if path.suffixes != [".json", ".j2"]], ids=relative
+)
 def test_template_starts_with_who_manages_it(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[1 if lines[0].startswith("#!") else 0] == "{{ ansible_managed | comment }}"
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=relative)
+def test_a_template_is_configuration_and_no_program_in_python(path: Path) -> None:
+    """Python lives in src/ and plugins/, where linters and type checkers read it."""
+    assert path.suffixes[-2:] != [".py", ".j2"]
+    assert not re.search(r"\A#!.*python|^(import|def|class) ", path.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=relative)
