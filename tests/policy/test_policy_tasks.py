@@ -11,6 +11,7 @@ from policy.project import (
     Task,
     calls,
     load,
+    project_files,
     relative,
     role_tasks,
     task_files,
@@ -32,7 +33,12 @@ CONTAINERS = [
 ]
 SECRET = re.compile(r"password|passwd|secret(?!s_dir)|salt|key_path", re.IGNORECASE)
 
-WAITS = re.compile(r"\bpause:|\bwait_for:\s*timeout|(^|[;&|\s])sleep\s+[\d$]", re.MULTILINE)
+# A pause of a module, of a shell or of Python. Less than a second, as a number, is the pace of a loop
+# that asks.
+PAUSE = re.compile(
+    r"""\bpause\s*:|\bwait_for:\s*\{?timeout|(?<!def )\bsleep\((?!0[.)])"""
+    r"""|(?:^|[;&|({:]|\bdo|\bthen|['"](?=s))\s*sleep\s+(?!0\.)\S"""
+)
 
 RUNS = re.compile(r"^.*\bdocker['\", ]+run\b.*$", re.MULTILINE)
 
@@ -187,14 +193,42 @@ def test_every_command_says_when_it_changes_something() -> None:
     assert [place for place, task in commands if "changed_when" not in task] == []
 
 
-def test_nothing_waits_for_seconds() -> None:
-    # Less than a second is the pace of a loop that asks.
-    for path in [*ROOT.glob("roles/**/*"), *PLAYBOOKS]:
-        if path.is_file() and path.suffix in (".yml", ".sh", ".j2", ".py"):
-            text = without_comments(path.read_text())
-            assert not re.search(
-                r"(?m)\bpause:|\bwait_for:\s*timeout|(^|[;&|]\s*|\s)sleep\s+[1-9$]", text
-            ), path
+# Each with its reason, so that this file passes, too.
+PAUSES = [
+    "sleep 10",  # a shell's
+    "  ansible.builtin.pause: {seconds: 3}",  # a module's
+    "  wait_for: {timeout: 5}",  # another module's
+    "  ansible.builtin.command: sleep 10",  # a task's command
+    "until ready; do sleep 1; done",  # a loop's
+    'sleep "$rest"',  # a variable's
+    "time.sleep(10)",  # Python's
+    "time.sleep(PAUSE)",  # a constant's
+]
+
+
+@pytest.mark.parametrize("line", PAUSES)
+def test_a_pause_is_recognised(line: str) -> None:
+    assert PAUSE.search(line)
+
+
+@pytest.mark.parametrize("line", ["do sleep 0.2; done", "time.sleep(0.1)", "docker run x sleep 60"])
+def test_the_pace_of_a_loop_is_no_pause(line: str) -> None:
+    assert not PAUSE.search(line)
+
+
+def test_no_pause_without_a_reason() -> None:
+    found = []
+    for path in project_files():
+        if path.suffix not in (".yml", ".sh", ".j2", ".py"):
+            continue
+        before = ""
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            # The reason stands behind it or on the line above.
+            told = " # " in line or before.lstrip().startswith("#")
+            if PAUSE.search(line) and not told:
+                found.append(f"{relative(path)}:{number}")
+            before = line
+    assert found == []
 
 
 def test_every_wait_ends() -> None:
