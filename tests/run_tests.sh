@@ -166,6 +166,7 @@ await_budget() {
     [ "$code" = 429 ] || break
     rest=0.7
   done
+  # As long as the burst takes to be free again.
   sleep "$rest"
 }
 
@@ -406,6 +407,7 @@ batch_in_order() {
 }
 holds 'a batch answers each sentence as alone, in order' batch_in_order
 batch_v2() {
+  # One batch a second.
   sleep 1
   batch '{"sentences": ["I love the ice cream"]}' --header 'X-Experiment-Group: debug'
   expect_status 200
@@ -419,6 +421,7 @@ batch_unauthorized() {
 }
 holds 'a batch without a password: 401' batch_unauthorized
 batch_refused() {
+  # One batch a second.
   sleep 1
   batch "$2"
   expect_error "$1"
@@ -429,6 +432,7 @@ holds 'a batch without a sentence: 422' batch_refused 422 '{"sentences": []}'
 batch_limited() {
   local codes
   await_budget
+  # The batches' own budget is free again.
   sleep 2
   codes=$("${CURL[@]}" --parallel --cacert "$GATEWAY_CA" --config "$work/known" --header 'Content-Type: application/json' \
     --data '{"sentences": ["a"]}' --output /dev/null --write-out '%{http_code} ' "$GATEWAY_URL/predict/batch?[1-6]")
@@ -500,6 +504,7 @@ limited() {
 }
 await_budget
 holds "30 requests at once: one, a burst of $BURST and what refills pass; the rest 429 JSON with Retry-After" limited 200 known
+# The pause is what is tested.
 after_pause() { sleep 1; predict --data "$SENTENCE"; expect_v1; }
 holds 'after a pause of a second 200 again' after_pause
 await_budget

@@ -131,7 +131,8 @@ def container(args: Mapping[str, Any], result: Mapping[str, Any]) -> Change:
     if before.get("exists") is False:
         return Change("container", str(args["name"]), "is started", [f"image: {args.get('image')}"])
     if diff.get("differences") is not None or diff.get("image_different"):
-        differs = options(before, after) or ["its definition in the role differs"]
+        reason = "it is unhealthy" if args.get("recreate") else "its definition differs"
+        differs = options(before, after) or [reason]
         return Change("container", str(args["name"]), "is replaced", differs)
     return Change("container", str(args["name"]), "is started again", options(before, after))
 

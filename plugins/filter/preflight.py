@@ -206,7 +206,7 @@ def port_problems(found: Found, settings: Settings) -> Iterator[str]:
     names = defaultdict(list)
     for name, port in settings["ports"].items():
         names[int(port)].append(name)
-    own = {line.split()[0] for line in found["engine"].get("containers", [])}
+    own = {each["name"] for each in found["engine"].get("containers", [])}
     ours = {
         each["port"] for each in found["engine"].get("published", []) if each["container"] in own
     }

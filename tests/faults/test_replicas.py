@@ -50,6 +50,7 @@ def test_a_paused_replica_keeps_nobody_waiting(load: Load, held: Held) -> None:
             time.sleep(60 if FULL else 4)
         finally:
             stack.run("docker", "unpause", stack.container("v1-2"))
+        # Requests after the fault.
         time.sleep(1)
     held("F2", "one paused", result, p99=True, worst_s=READ_TIMEOUT_S + 0.25)
 
@@ -88,6 +89,7 @@ def test_two_of_three_are_killed_at_once(load: Load, held: Held) -> None:
             time.sleep(1)
             stack.kill("v1-1", "v1-3")
             stack.await_healthy("v1-1", "v1-3")
+        # Requests after the last fault.
         time.sleep(1)
     held("F3", "two of three killed at once", result)
 
@@ -173,10 +175,12 @@ def kill_again_and_again(end: float, over: threading.Event) -> None:
 
 def test_a_replica_behind_a_dead_link_keeps_nobody_waiting(load: Load, held: Held) -> None:
     with load() as result:
+        # Connections are warm before the fault.
         time.sleep(1)
-        # After a second of warm connections. Shorter than the watch needs to call it hung.
         with stack.unplugged("v1-1"):
+            # Shorter than the watch needs to call it hung.
             time.sleep(8 if FULL else 3)
+        # Requests after the fault.
         time.sleep(1)
     held("F5", "one replica's link down", result, p99=True, worst_s=READ_TIMEOUT_S + 0.25)
 
@@ -272,9 +276,10 @@ def test_a_poison_request_kills_no_more_replicas_than_it_has_tries(
         for replica in stack.V1:
             stacked.enter_context(stack.misbehaving(replica, "poison"))
         with load(clients=20) as result:
-            # The load before the poison, and after it.
+            # The load before the poison.
             time.sleep(2)
             answer = gateway.ask(poison)
+            # The load after it.
             time.sleep(6)
         counts = stack.run("docker", "inspect", "--format", "{{.RestartCount}}", *names)
         deaths = sum(map(int, counts.split()))

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+# roles/stack holds what all of these share, and has no variables of its own.
+ROLES = sorted(p.name for p in (ROOT / "roles").iterdir() if p.is_dir() and p.name != "stack")
 NOT_OURS = {".git", ".venv", ".cache", "dist", "__pycache__"}
 
 Task = dict[str, Any]

@@ -137,7 +137,16 @@ def test_role_never_names_another_roles_variable(role: str) -> None:
 def test_shared_variables_that_a_role_reads_exist(role: str) -> None:
     known = set(STACK) | shared_facts()
     # Handed over by an include, or names of Prometheus and of Docker's labels.
-    local = {"stack_image", "stack_ports", "stack_ports_unless", "stack_"}
+    local = {
+        "stack_image",
+        "stack_to_run",
+        "stack_container",
+        "stack_restart",
+        "stack_healthy_timeout",
+        "stack_ports",
+        "stack_ports_unless",
+        "stack_",
+    }
     found = []
     for path in [*(ROOT / "roles" / role).rglob("*.yml"), *(ROOT / "roles" / role).rglob("*.j2")]:
         inside = re.findall(r"\{\{.*?\}\}|\{%.*?%\}|when:.*", path.read_text(), re.DOTALL)

@@ -59,7 +59,16 @@ def test_a_container_that_differs_by_its_definition_only_is_said_to() -> None:
     before, after = {"labels": {"stack.config": "a"}}, {"labels": {"stack.config": "b"}}
     assert container(before, after, differences=[])[1:] == [
         "  x-1 is replaced",
-        "    its definition in the role differs",
+        "    its definition differs",
+    ]
+
+
+def test_an_unhealthy_container_is_replaced_as_it_is() -> None:
+    args = {"name": "x-1", "image": "x:2", "state": "started", "recreate": True}
+    result = {"diff": {"before": {"running": True}, "after": {}, "differences": []}}
+    assert lines("community.docker.docker_container", args, result)[1:] == [
+        "  x-1 is replaced",
+        "    it is unhealthy",
     ]
 
 

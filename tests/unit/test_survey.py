@@ -114,6 +114,49 @@ def test_published_ports_are_found_as_docker_writes_them() -> None:
     ]
 
 
+def test_containers_are_described_with_the_image_that_their_reference_names_now() -> None:
+    labels = {"stack.component": "api", "stack.variant": "v1", "stack.config": "abc"}
+    running = {
+        "Name": "/app-api-v1-1",
+        "Image": "sha256:1",
+        "Config": {"Image": "app-api-v1:0", "Labels": labels},
+        "State": {"Status": "running", "Health": {"Status": "starting"}},
+    }
+    stopped = {
+        "Name": "/app-grafana-1",
+        "Image": "sha256:3",
+        "Config": {"Image": "docker.io/grafana/grafana:12", "Labels": None},
+        "State": {"Status": "exited"},
+    }
+    images = survey["image_ids"]("app-api-v1:0 sha256:2\ngrafana/grafana:12 sha256:3\n")
+    assert survey["containers"](json.dumps([running, stopped]), images) == [
+        {
+            "name": "app-api-v1-1",
+            "component": "api",
+            "service": "v1",
+            "config": "abc",
+            "image": "app-api-v1:0",
+            "image_id": "sha256:1",
+            # A build of the same name has taken its place.
+            "image_now": "sha256:2",
+            "state": "running",
+            "health": "starting",
+        },
+        {
+            "name": "app-grafana-1",
+            "component": "",
+            "service": "",
+            "config": "",
+            "image": "docker.io/grafana/grafana:12",
+            "image_id": "sha256:3",
+            "image_now": "sha256:3",
+            "state": "exited",
+            "health": "none",
+        },
+    ]
+    assert survey["containers"]("", images) == []
+
+
 def test_files_are_described_as_the_roles_compare_them(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir(mode=0o700)
     (tmp_path / "secrets/user").write_text("content")
@@ -199,6 +242,7 @@ def test_a_tool_that_is_missing_fails_or_hangs_is_an_empty_answer() -> None:
     output = survey["output"]
     assert output("no-such-command") == ""
     assert output("sh", "-c", "echo text; exit 1") == ""
+    assert output("sh", "-c", "echo text; exit 1", partly=True) == "text\n"
     assert output("sleep", "30", timeout=0.1) == ""
 
 

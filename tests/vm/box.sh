@@ -145,6 +145,7 @@ load_images() { # FILE.tar
   for _ in {1..60}; do
     ! "${docker[@]}" version >/dev/null 2>&1 || break
     kill -0 "$engine" 2>/dev/null || break
+    # A new engine needs several.
     sleep 1
   done
   "${docker[@]}" load --quiet --input "$1" || die "the images were not loaded: see $cache/$release-docker.log"

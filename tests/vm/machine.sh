@@ -38,6 +38,7 @@ wait_for() {
   shift
   until "$@"; do
     ((SECONDS < end)) || return 1
+    # The command may be an ssh to a slow guest.
     sleep 1
   done
 }

@@ -307,8 +307,9 @@ scanned() {
     # Not of the stack, whose label the image hands on.
     docker run --detach --rm --name stray --label stack= --publish 8766:8766 --entrypoint python3 \
       \$(docker inspect --format {{.Config.Image}} emotions-api-v1-1) -m http.server 8766 >/dev/null
-    # Until both answer, a second of a slow guest at a time.
+    # Until both answer.
     for port in 8765 8766; do
+      # A second of a slow guest at a time.
       for _ in {1..60}; do ! curl --silent --noproxy \"*\" --output /dev/null --max-time 5 http://198.51.100.1:\$port/ || break; sleep 1; done
       curl --silent --noproxy \"*\" --output /dev/null --max-time 15 http://198.51.100.1:\$port/
     done

@@ -26,14 +26,10 @@ DAEMON = Path("/etc/docker/daemon.json")
 SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 # Larger files are none of the roles'.
 HASHED_BYTES = 1024 * 1024
-CONTAINER = (
-    '{{.Names}} {{.Image}} {{.Label "stack.component"}} {{.State}} '
-    'config={{.Label "stack.config"}} {{.Status}} {{.Ports}}'
-)
 
 
-def output(*command: str, timeout: float = 60) -> str:
-    """Return what a command prints, or nothing if it is missing, fails or hangs."""
+def output(*command: str, timeout: float = 60, partly: bool = False) -> str:
+    """Return what a command prints, or nothing if it is missing, hangs or, unless partly, fails."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**kept, **ENGINE, "LC_ALL": "C", "PATH": SBIN}
     try:
@@ -42,7 +38,7 @@ def output(*command: str, timeout: float = 60) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return done.stdout if partly or done.returncode == 0 else ""
 
 
 def parsed(text: str, empty: Any) -> Any:
@@ -113,6 +109,37 @@ def published(text: str) -> list[dict[str, Any]]:
                 {"container": name, "port": port}
                 for port in range(int(first), int(last or first) + 1)
             ]
+    return found
+
+
+def image_ids(text: str) -> dict[str, str]:
+    """Read REFERENCE ID of `docker image ls`: the id of the image that each reference names."""
+    return dict(line.split() for line in text.splitlines())
+
+
+def containers(text: str, images: dict[str, str]) -> list[dict[str, Any]]:
+    """Read `docker inspect`: each container with its image, labels, state and health.
+
+    `image_now` is the id of the image that its reference names now, None where it names none.
+    """
+    found = []
+    for item in parsed(text, []):
+        labels, state = item["Config"].get("Labels") or {}, item["State"]
+        image = item["Config"]["Image"]
+        found.append(
+            {
+                "name": item["Name"].lstrip("/"),
+                "component": labels.get("stack.component", ""),
+                "service": labels.get("stack.variant", ""),
+                "config": labels.get("stack.config", ""),
+                "image": image,
+                "image_id": item["Image"],
+                # As the engine lists it: without the registry's name where that is the default one.
+                "image_now": images.get(re.sub(r"^docker\.io/(library/)?", "", image)),
+                "state": state["Status"],
+                "health": (state.get("Health") or {}).get("Status", "none"),
+            }
+        )
     return found
 
 
@@ -200,20 +227,26 @@ def engine(stack: str) -> dict[str, Any]:
         return {}
     names = output("docker", "network", "ls", "--quiet").split()
     label = f"label=stack={stack}"
+    inspected = output("docker", "ps", "--all", "--quiet", "--filter", label).split()
+    listed = image_ids(
+        output(
+            "docker", "image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"
+        )
+    )
     return {
         "version": version,
         "info": parsed(output("docker", "info", "--format", "{{json .}}"), {}),
         "networks": networks(output("docker", "network", "inspect", *names)) if names else [],
         "published": published(output("docker", "ps", "--format", "{{.Names}}\t{{.Ports}}")),
-        "images": output(
-            "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"
-        ).splitlines(),
+        "images": list(listed),
         "base": output(
             "docker", "image", "inspect", "--format", "{{.Id}}", f"{stack}-base:trixie"
         ).strip(),
-        "containers": output(
-            "docker", "ps", "--all", "--filter", label, "--format", CONTAINER
-        ).splitlines(),
+        "containers": containers(
+            # One that is gone by now fails the command, which prints the others all the same.
+            output("docker", "inspect", *inspected, partly=True) if inspected else "",
+            listed,
+        ),
         "volumes": output("docker", "volume", "ls", "--quiet", "--filter", label).splitlines(),
     }
 
