@@ -47,6 +47,7 @@ match words:
             else:
                 containers[name]["running"] = verb == "start"
     case ["exec", name, *_]:
+        # As long as the check of this test takes.
         time.sleep(engine.get("check_takes", 0))
         code = 0 if engine.get("check", "passes") == "passes" else 1
     case ["image", "ls", *_]:
