@@ -19,8 +19,12 @@ containers, images, words = engine["containers"], engine["images"], sys.argv[1:]
 engine["calls"].append(" ".join(words))
 code = 0
 match words:
-    case ["ps", *_]:
-        print(*containers)
+    case ["ps", *options]:
+        print(*(n for n, c in containers.items() if c["running"] or "--all" in options))
+    case ["volume", "ls", *_]:
+        print(*engine["volumes"])
+    case ["volume", "inspect", name]:
+        print(json.dumps([{"Mountpoint": engine["volumes"][name]}]))
     case ["inspect", *names]:
         print(json.dumps([{
             "Id": name, "Name": "/" + name, "RestartCount": 0,
