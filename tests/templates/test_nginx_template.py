@@ -661,13 +661,6 @@ def private(http: Directive) -> Directive:
     return server
 
 
-def test_the_private_listener_is_not_published() -> None:
-    text = (render.ROOT / "roles/nginx/tasks/live.yml").read_text()
-    published = re.findall(r'"\{\{ stack_bind_address \}\}:\S+ \S+ \}\}:(\d+)"', text)
-    assert published == ["80", "443"]
-    assert "nginx_private_port" not in text
-
-
 def test_the_private_listener_has_no_limit(http: Directive) -> None:
     # Its clients are the health check and the exporter: a 429 would look like an outage.
     assert not private(http).all("limit_req")
