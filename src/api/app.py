@@ -12,10 +12,11 @@ from starlette.types import ASGIApp
 from api.docs import add_docs
 from api.endpoint import JsonEndpoint, describe
 from api.errors import ApiError, add_error_handlers
+from api.loader import load_predictor
 from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
-from api.model import ModelError, Predictor, agrees, load_predictor
+from api.model import ModelError, Predictor, agrees
 from api.schema import Answers, Question, Questions, Served
 from api.settings import Settings, SettingsError
 

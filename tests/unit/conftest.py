@@ -55,7 +55,7 @@ def pipeline(model_dir: Path) -> Any:
 @pytest.fixture(scope="session")
 def compiled(model_dir: Path) -> Predictor:
     """The compiled predictor; tests leave it as it is."""
-    from api.model import load_predictor
+    from api.loader import load_predictor
 
     predictor = load_predictor(model_dir)
     assert predictor.kind == "compiled"
