@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from fastapi.testclient import TestClient
+    from starlette.types import ASGIApp
 
     from api.model import Predictor
 
@@ -77,7 +77,7 @@ def manifest(model_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def apps(model_dir: Path) -> dict[str, FastAPI]:
+def apps(model_dir: Path) -> dict[str, ASGIApp]:
     """Both variants, built by their own entry points."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPLICA", REPLICA)
@@ -86,7 +86,7 @@ def apps(model_dir: Path) -> dict[str, FastAPI]:
 
 
 @pytest.fixture(params=["v1", "v2"])
-def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> TestClient:
+def client(request: pytest.FixtureRequest, apps: dict[str, ASGIApp]) -> TestClient:
     """A client of each variant in turn."""
     from fastapi.testclient import TestClient
 
@@ -94,21 +94,21 @@ def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> TestClie
 
 
 @pytest.fixture
-def v1(apps: dict[str, FastAPI]) -> TestClient:
+def v1(apps: dict[str, ASGIApp]) -> TestClient:
     from fastapi.testclient import TestClient
 
     return TestClient(apps["v1"])
 
 
 @pytest.fixture
-def v2(apps: dict[str, FastAPI]) -> TestClient:
+def v2(apps: dict[str, ASGIApp]) -> TestClient:
     from fastapi.testclient import TestClient
 
     return TestClient(apps["v2"])
 
 
 @pytest.fixture
-def client_of(apps: dict[str, FastAPI]) -> Callable[[Any], TestClient]:
+def client_of(apps: dict[str, ASGIApp]) -> Callable[[Any], TestClient]:
     """Make a client of a v2 whose predictor is the given one; `apps` sets the environment."""
     from fastapi.testclient import TestClient
 
