@@ -227,9 +227,7 @@ def test_payload_in_a_model_whose_hash_is_right_never_runs(
 ) -> None:
     canary = tmp_path / "it-ran"
     hide(copy, canary)
-    with pytest.raises(
-        ModelError, match=r"pathlib\.Path\.touch is not allowed|pathlib\.\w+ is not"
-    ):
+    with pytest.raises(ModelError, match=r"pathlib[\w.]* is not allowed"):
         load_predictor(copy)
     assert not canary.exists()
     # It is a live one: joblib itself runs it.
