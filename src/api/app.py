@@ -5,31 +5,37 @@ import logging
 import time
 from collections.abc import Callable
 
-from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from api.docs import add_docs
-from api.endpoint import JsonEndpoint, describe
-from api.errors import ApiError, add_error_handlers
+from api.docs import docs_routes
+from api.endpoint import GetRoute, JsonRoute
+from api.errors import ApiError
+from api.loader import load_predictor
 from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
-from api.model import ModelError, Predictor, agrees, load_predictor
-from api.schema import Answers, Question, Questions, Served
+from api.model import ModelError, Predictor, agrees
+from api.schema import (
+    MAX_BATCH_BODY_KIB,
+    MAX_BODY_KIB,
+    Answers,
+    Question,
+    Questions,
+    Served,
+)
 from api.settings import Settings, SettingsError
-
-# Room for the longest sentence with every character written as \uXXXX\uXXXX, and no more.
-MAX_BODY_KIB = 64
-# Room for 64 sentences of 5,000 characters at 1.6 bytes each; the gateway has the same bound.
-MAX_BATCH_BODY_KIB = 512
 
 _log = logging.getLogger("api")
 
 
 def create_app(
     variant: str, answer_model: type[BaseModel], answer: Callable[[Served], BaseModel]
-) -> FastAPI:
+) -> ASGIApp:
     """Build one variant from the environment, or end the process with one line in the log.
 
     Args:
@@ -60,24 +66,10 @@ def build_app(
     answer: Callable[[Served], BaseModel],
     replica: str,
     predictor: Predictor,
-) -> FastAPI:
+) -> ASGIApp:
     """Build one variant around a loaded model; see `create_app` for the arguments."""
     manifest = predictor.manifest
     metrics = Metrics(variant, manifest, predictor.kind)
-    app = FastAPI(
-        title=f"Emotion of a sentence, {variant}",
-        version=manifest.version,
-        description="Says which of 13 emotions a short text carries. At the gateway the header "
-        "`X-Experiment-Group: debug` asks for the debug version, whose answer explains itself.",
-        # They would load scripts from a foreign host; `add_docs` serves its own.
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        # It would record the messages of exceptions, and those may quote a sentence.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    add_error_handlers(app)
-    add_docs(app)
 
     def judge(sentence: str) -> BaseModel:
         started = time.perf_counter()
@@ -103,22 +95,11 @@ def build_app(
             await asyncio.sleep(0)
         return answers_model(predictions=answers)
 
-    endpoints: dict[str, ASGIApp] = {
-        "/predict": JsonEndpoint(Question, MAX_BODY_KIB, predict),
-        "/predict/batch": JsonEndpoint(Questions, MAX_BATCH_BODY_KIB, predict_batch),
-    }
-    app.add_middleware(RequestMiddleware, replica=replica, metrics=metrics, endpoints=endpoints)
-    # For the document, and for the 405 of other methods; a POST never comes this far.
-    app.add_api_route("/predict", predict, **describe(answer_model))
-    app.add_api_route("/predict/batch", predict_batch, **describe(answers_model))
-
-    @app.get("/livez", include_in_schema=False)
-    async def livez() -> dict[str, str]:
+    async def livez(request: Request) -> Response:
         """Tell that the process answers."""
-        return {"status": "alive"}
+        return JSONResponse({"status": "alive"})
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> dict[str, str]:
+    async def readyz(request: Request) -> Response:
         """Tell that the model answers, and rightly."""
         try:
             ready = agrees(predictor, manifest.golden[0])
@@ -127,12 +108,34 @@ def build_app(
             ready = False
         if not ready:
             raise ApiError(503, "The model's answer is not the recorded one: replace this replica.")
-        return {"status": "ready", "replica": replica, "model_version": manifest.version}
+        return JSONResponse(
+            {"status": "ready", "replica": replica, "model_version": manifest.version}
+        )
 
-    @app.get("/metrics", include_in_schema=False)
-    async def scrape() -> Response:
+    async def scrape(request: Request) -> Response:
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
+    # First, since the router looks at one after the other.
+    predictions = [
+        JsonRoute("/predict", Question, MAX_BODY_KIB, predict, answer_model),
+        JsonRoute("/predict/batch", Questions, MAX_BATCH_BODY_KIB, predict_batch, answers_model),
+    ]
     # Made now and kept: the first who asks for it would wait, on a slow machine over a second.
-    app.openapi()
-    return app
+    document = get_openapi(
+        title=f"Emotion of a sentence, {variant}",
+        version=manifest.version,
+        description="Says which of 13 emotions a short text carries. At the gateway the header "
+        "`X-Experiment-Group: debug` asks for the debug version, whose answer explains itself.",
+        routes=predictions,
+    )
+    router = Router(
+        [
+            *predictions,
+            GetRoute("/livez", livez),
+            GetRoute("/readyz", readyz),
+            GetRoute("/metrics", scrape),
+            *docs_routes(document),
+        ],
+        redirect_slashes=False,
+    )
+    return RequestMiddleware(router, replica, metrics)

@@ -7,9 +7,13 @@ strict policy holds: the browser itself refuses whatever is not from here.
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, Response
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from api.endpoint import GetRoute
 
 # The package is used for Swagger UI's two files only.
 _ASSETS = Path(str(files("fastapi_swagger") / "resources"))
@@ -42,31 +46,38 @@ _START = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", validatorUrl: 
 """
 
 
-def add_docs(app: FastAPI) -> None:
-    """Serve `/docs` and its three files; none of them is in the OpenAPI document."""
+def docs_routes(document: dict[str, Any]) -> list[BaseRoute]:
+    """Route `/docs`, its three files and the OpenAPI document that it shows."""
     keep = {"Cache-Control": "private, max-age=3600"}
 
-    @app.get("/docs", include_in_schema=False)
-    async def page() -> Response:
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document)
+
+    async def page(request: Request) -> Response:
         return HTMLResponse(
-            _PAGE.format(title=app.title),
+            _PAGE.format(title=document["info"]["title"]),
             headers={
                 "Content-Security-Policy": CONTENT_SECURITY_POLICY,
                 "Referrer-Policy": "no-referrer",
             },
         )
 
-    @app.get("/docs/start.js", include_in_schema=False)
-    async def start() -> Response:
+    async def start(request: Request) -> Response:
         return Response(_START, media_type="text/javascript", headers=keep)
 
     # Read here, in a millisecond: a FileResponse would start a pool of threads for them.
-    @app.get("/docs/swagger-ui.css", include_in_schema=False)
-    async def style() -> Response:
+    async def style(request: Request) -> Response:
         text = (_ASSETS / "swagger-ui.css").read_bytes()
         return Response(text, media_type="text/css", headers=keep)
 
-    @app.get("/docs/swagger-ui-bundle.js", include_in_schema=False)
-    async def script() -> Response:
+    async def script(request: Request) -> Response:
         text = (_ASSETS / "swagger-ui-bundle.js").read_bytes()
         return Response(text, media_type="text/javascript", headers=keep)
+
+    return [
+        Route("/openapi.json", openapi),
+        GetRoute("/docs", page),
+        GetRoute("/docs/start.js", start),
+        GetRoute("/docs/swagger-ui.css", style),
+        GetRoute("/docs/swagger-ui-bundle.js", script),
+    ]

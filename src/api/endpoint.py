@@ -3,15 +3,18 @@
 FastAPI would resolve dependencies, build request and response objects and check the answer a
 second time: more time than the prediction takes, for nothing that a caller sees. It would also
 quote the input in its errors and let through what JSON forbids. So these endpoints read, check
-and write by themselves; FastAPI lists them in its document and answers everything else.
+and write by themselves, and FastAPI describes them in its document.
 """
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.errors import ApiError, refusal
@@ -86,13 +89,34 @@ class JsonEndpoint(Generic[QuestionT]):
         return question
 
 
-def describe(answer: type[BaseModel]) -> dict[str, Any]:
-    """Return what the OpenAPI document says of such an endpoint, beside its question."""
-    return {
-        "methods": ["POST"],
-        "response_model": answer,
-        "responses": {code: {"model": Error} for code in (400, 413, 415, 422, 500)},
-    }
+class JsonRoute(APIRoute):
+    """The route of a `JsonEndpoint`, with what FastAPI's document needs to know of it."""
+
+    def __init__(
+        self,
+        path: str,
+        question: type[QuestionT],
+        limit_kib: int,
+        answer: Callable[[QuestionT], Awaitable[BaseModel]],
+        answer_model: type[BaseModel],
+    ) -> None:
+        """Route `POST path`; see `JsonEndpoint` for the other arguments."""
+        super().__init__(
+            path,
+            answer,
+            methods=["POST"],
+            response_model=answer_model,
+            responses={code: {"model": Error} for code in (400, 413, 415, 422, 500)},
+        )
+        self.app = JsonEndpoint(question, limit_kib, answer)
+
+
+class GetRoute(Route):
+    """`GET path` and no other method: Starlette's own would answer HEAD as well."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        super().__init__(path, endpoint)
+        self.methods = {"GET"}
 
 
 def _check_headers(scope: Scope) -> None:

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import Scope
 
 from api.schema import MAX_BATCH, MAX_SENTENCE_CHARACTERS, Error
 
-# status: (code, what to do)
-_ERRORS = {
+# status: (code, what to do). The gateway's own errors have the same codes.
+ERRORS = {
     400: ("bad_request", 'Send one JSON object in UTF-8, such as {"sentence": "I am glad"}.'),
     404: ("not_found", "Ask for POST /predict or POST /predict/batch."),
     405: ("method_not_allowed", "Use a method that the Allow header names."),
@@ -41,7 +39,7 @@ _RULES = {
 
 
 class ApiError(Exception):
-    """A request that is refused, with a status of `_ERRORS` and its sentence or a finer one."""
+    """A request that is refused, with a status of `ERRORS` and its sentence or a finer one."""
 
     def __init__(self, status: int, detail: str | None = None) -> None:
         super().__init__(status)
@@ -51,7 +49,7 @@ class ApiError(Exception):
 
 def outcome(status: int) -> str:
     """Name a status for the metrics: `ok`, or the error code."""
-    return "ok" if status < 400 else _ERRORS.get(status, _ERRORS[500])[0]
+    return "ok" if status < 400 else ERRORS.get(status, ERRORS[500])[0]
 
 
 def refusal(model: type[BaseModel], error: ValidationError) -> ApiError:
@@ -69,8 +67,8 @@ def refusal(model: type[BaseModel], error: ValidationError) -> ApiError:
 
 
 def error_body(status: int, request_id: str, detail: str | None = None) -> Error:
-    """Build the body for a status of `_ERRORS`, with its sentence or a finer one."""
-    code, default = _ERRORS[status]
+    """Build the body for a status of `ERRORS`, with its sentence or a finer one."""
+    code, default = ERRORS[status]
     return Error(error=code, detail=detail or default, request_id=request_id)
 
 
@@ -81,21 +79,6 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Build the answer for `status`; one that is not foreseen is our fault, so a 500."""
-    known = status if status in _ERRORS else 500
+    known = status if status in ERRORS else 500
     body = error_body(known, scope["request_id"], detail)
     return JSONResponse(body.model_dump(), known, headers)
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    """Give our errors and the framework's (404, 405) the one shape."""
-
-    async def on_api_error(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ApiError)  # noqa: S101 (for the type checker)
-        return error_response(request.scope, error.status, error.detail)
-
-    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 (for the type checker)
-        return error_response(request.scope, error.status_code, headers=error.headers)
-
-    app.add_exception_handler(ApiError, on_api_error)
-    app.add_exception_handler(HTTPException, on_http_exception)

@@ -4,8 +4,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,23 +21,19 @@ _log = logging.getLogger("api.request")
 
 
 class RequestMiddleware:
-    """Pure ASGI, and the outermost layer of ours: an answer to anything passes through it."""
+    """Pure ASGI around the router: whatever goes wrong inside becomes a response here."""
 
-    def __init__(
-        self, app: ASGIApp, replica: str, metrics: Metrics, endpoints: Mapping[str, ASGIApp]
-    ) -> None:
+    def __init__(self, app: ASGIApp, replica: str, metrics: Metrics) -> None:
         """Take what is inside.
 
         Args:
-            app: answers what no endpoint does.
+            app: answers the requests.
             replica: name of this replica.
             metrics: where requests are counted.
-            endpoints: path -> what answers a POST to it, without the framework's own layers.
         """
         self._app = app
         self._replica = replica.encode()
         self._metrics = metrics
-        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong inside becomes a 500 without a trace."""
@@ -47,6 +43,8 @@ class RequestMiddleware:
         started = time.perf_counter()
         status = 0
         request_id = scope["request_id"] = _request_id(scope)
+        # Tells Starlette's router to raise its 404 and 405 instead of sending them as plain text.
+        scope["app"] = self
         headers = [(b"x-served-by", self._replica), (b"x-request-id", request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:
@@ -56,13 +54,14 @@ class RequestMiddleware:
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
-        endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         try:
-            await (endpoint or self._app)(scope, receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
         except ApiError as error:
-            await error_response(scope, error.status, error.detail)(
-                scope, receive, send_with_headers
-            )
+            response = error_response(scope, error.status, error.detail)
+            await response(scope, receive, send_with_headers)
+        except HTTPException as error:
+            response = error_response(scope, error.status_code, headers=error.headers)
+            await response(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = 499
         except Exception:

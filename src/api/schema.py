@@ -10,6 +10,10 @@ from api.model import Prediction, Predictor
 
 MAX_SENTENCE_CHARACTERS = 5000
 MAX_BATCH = 64
+MAX_BODY_KIB = 64
+"""Room for the longest sentence with every character written as \\uXXXX\\uXXXX, and no more."""
+MAX_BATCH_BODY_KIB = 512
+"""Room for 64 sentences of 5,000 characters at 1.6 bytes each. The gateway accepts as much."""
 LOW_COVERAGE = 0.5
 """Below this share of known tokens an answer says more about the training data than about the
 sentence; of 40,000 real tweets 0.7 % are below."""

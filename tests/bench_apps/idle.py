@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import api.app
-from api.model import Explanation, Prediction, Predictor, load_predictor
+from api.loader import load_predictor
+from api.model import Explanation, Prediction, Predictor
 from api.serve import main
 
 

@@ -67,7 +67,8 @@ def test_nothing_is_the_latest() -> None:
 def test_every_requirement_is_pinned(path: Path) -> None:
     lines = [x.strip() for x in without_comments(path.read_text()).splitlines() if x.strip()]
     assert lines
-    assert [x for x in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.]+", x)] == []
+    pin = r'[A-Za-z0-9._-]+(\[\w+\])?==[\w.]+(; python_version (<|>=) "3\.\d+")?'
+    assert [x for x in lines if not re.fullmatch(pin, x)] == []
 
 
 def test_every_file_of_pins_is_audited() -> None:
@@ -77,8 +78,11 @@ def test_every_file_of_pins_is_audited() -> None:
 def test_requirements_agree_where_they_share_an_environment() -> None:
     pins: dict[str, set[str]] = {}
     for path in SHARED_PINS:
-        for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", path.read_text()):
-            pins.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
+        for name, version, where in re.findall(
+            r"(?m)^([\w.-]+)==([\w.]+)(;[^#\n]*)?", path.read_text()
+        ):
+            key = re.sub(r"[-_.]+", "-", name).lower() + where.strip()
+            pins.setdefault(key, set()).add(version)
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
 
 

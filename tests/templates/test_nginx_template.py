@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import render
+from api.errors import ERRORS
+from api.schema import MAX_BATCH_BODY_KIB, MAX_BODY_KIB
 from templates.nginx_tree import Directive
 
 THREE_SERVICES = [
@@ -411,6 +413,22 @@ def test_error_texts_need_no_escape_in_json() -> None:
     texts = render.resolve("nginx", "__nginx_error_codes.values() | map('dict2items') | flatten")
     assert texts
     assert [t["value"] for t in texts if re.search(r'["\\$;{}]', t["value"])] == []
+
+
+def test_gateway_and_service_give_an_error_the_same_code() -> None:
+    ours = {
+        code: text["error"] for code, text in render.resolve("nginx", "__nginx_error_codes").items()
+    }
+    # The service's 503 is that of /readyz, which the gateway does not forward.
+    both = (ours.keys() & ERRORS.keys()) - {503}
+    assert both >= {400, 404, 405, 413, 500}
+    assert {code: ours[code] for code in both} == {code: ERRORS[code][0] for code in both}
+
+
+def test_gateway_and_service_accept_the_same_bodies(http: Directive, gateway: Directive) -> None:
+    assert http.only("client_max_body_size").args == (f"{MAX_BODY_KIB}k",)
+    batch = gateway.location("=", "/predict/batch")
+    assert batch.only("client_max_body_size").args == (f"{MAX_BATCH_BODY_KIB}k",)
 
 
 @pytest.mark.parametrize("status", ["429", "503"])

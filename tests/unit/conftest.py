@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from fastapi.testclient import TestClient
+    from starlette.types import ASGIApp
 
     from api.model import Predictor
     from unit.fake_machine import Machine
@@ -66,7 +66,7 @@ def pipeline(model_dir: Path) -> Any:
 @pytest.fixture(scope="session")
 def compiled(model_dir: Path) -> Predictor:
     """The compiled predictor; tests leave it as it is."""
-    from api.model import load_predictor
+    from api.loader import load_predictor
 
     predictor = load_predictor(model_dir)
     assert predictor.kind == "compiled"
@@ -88,7 +88,7 @@ def manifest(model_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def apps(model_dir: Path) -> dict[str, FastAPI]:
+def apps(model_dir: Path) -> dict[str, ASGIApp]:
     """Both variants, built by their own entry points."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPLICA", REPLICA)
@@ -97,7 +97,7 @@ def apps(model_dir: Path) -> dict[str, FastAPI]:
 
 
 @pytest.fixture(params=["v1", "v2"])
-def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> TestClient:
+def client(request: pytest.FixtureRequest, apps: dict[str, ASGIApp]) -> TestClient:
     """A client of each variant in turn."""
     from fastapi.testclient import TestClient
 
@@ -105,21 +105,21 @@ def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> TestClie
 
 
 @pytest.fixture
-def v1(apps: dict[str, FastAPI]) -> TestClient:
+def v1(apps: dict[str, ASGIApp]) -> TestClient:
     from fastapi.testclient import TestClient
 
     return TestClient(apps["v1"])
 
 
 @pytest.fixture
-def v2(apps: dict[str, FastAPI]) -> TestClient:
+def v2(apps: dict[str, ASGIApp]) -> TestClient:
     from fastapi.testclient import TestClient
 
     return TestClient(apps["v2"])
 
 
 @pytest.fixture
-def client_of(apps: dict[str, FastAPI]) -> Callable[[Any], TestClient]:
+def client_of(apps: dict[str, ASGIApp]) -> Callable[[Any], TestClient]:
     """Make a client of a v2 whose predictor is the given one; `apps` sets the environment."""
     from fastapi.testclient import TestClient
 

@@ -187,14 +187,14 @@ def test_other_pipeline_is_served_by_the_generic_predictor(
     import joblib
 
     from api.compile import compile_model
-    from api.model import load_predictor
+    from api.loader import load_predictor
 
     pipeline: Pipeline = fit(MultinomialNB())
     joblib.dump(pipeline, tmp_path / "model.joblib")
     digest = hashlib.sha256((tmp_path / "model.joblib").read_bytes()).hexdigest()
     manifest = manifest_of(pipeline).model_copy(update={"sha256": digest})
     (tmp_path / "model.json").write_text(manifest.model_dump_json())
-    monkeypatch.setattr("api.model._compile", compile_model)
+    monkeypatch.setattr("api.loader._compile", compile_model)
     predictor = load_predictor(tmp_path)
     assert (predictor.kind, predictor.reason is None) == ("generic", False)
     assert predictor.predict("good sun").label == "joy"

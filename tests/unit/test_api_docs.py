@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 HERE = "http://testserver/docs"
@@ -41,9 +40,6 @@ def test_page_starts_with_our_own_document_and_asks_no_validator(client: TestCli
     assert 'url: "/openapi.json"' in start
     assert "validatorUrl: null" in start
     assert "http" not in start
-    # Made at the start, not for the first who asks.
-    assert isinstance(client.app, FastAPI)
-    assert client.app.openapi_schema
     assert client.get("/openapi.json").status_code == 200
 
 

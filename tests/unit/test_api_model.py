@@ -17,7 +17,8 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from api.compile import DIFFERS, compile_model
-from api.model import ModelError, Predictor, agrees, load_predictor
+from api.loader import load_predictor
+from api.model import ModelError, Predictor, agrees
 
 EditManifest = Callable[[dict[str, Any]], object]
 
@@ -25,7 +26,7 @@ EditManifest = Callable[[dict[str, Any]], object]
 @pytest.fixture(autouse=True)
 def _compile_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each model would take a second; `test_process_…` starts some."""
-    monkeypatch.setattr("api.model._compile", compile_model)
+    monkeypatch.setattr("api.loader._compile", compile_model)
 
 
 @pytest.fixture
@@ -226,9 +227,7 @@ def test_payload_in_a_model_whose_hash_is_right_never_runs(
 ) -> None:
     canary = tmp_path / "it-ran"
     hide(copy, canary)
-    with pytest.raises(
-        ModelError, match=r"pathlib\.Path\.touch is not allowed|pathlib\.\w+ is not"
-    ):
+    with pytest.raises(ModelError, match=r"pathlib[\w.]* is not allowed"):
         load_predictor(copy)
     assert not canary.exists()
     # It is a live one: joblib itself runs it.
@@ -284,7 +283,7 @@ def image(model_dir: Path, tmp_path: Path) -> Path:
 def test_compiled_numbers_are_used_without_compiling(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.model._compile", lambda folder: pytest.fail("compiled again"))
+    monkeypatch.setattr("api.loader._compile", lambda folder: pytest.fail("compiled again"))
     assert load_predictor(image).kind == "compiled"
 
 

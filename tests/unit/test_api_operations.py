@@ -48,7 +48,7 @@ def test_readyz_is_503_when_the_model_no_longer_answers_as_recorded(
     client_of: Callable[[Any], TestClient], model_dir: Path
 ) -> None:
     from api.compiled import CompiledPredictor
-    from api.model import load_predictor
+    from api.loader import load_predictor
 
     predictor = load_predictor(model_dir)
     assert isinstance(predictor, CompiledPredictor)
@@ -129,7 +129,7 @@ def test_metrics_tell_that_the_generic_predictor_serves(
 def test_metrics_hold_every_series_from_the_start(
     client_of: Callable[[Any], TestClient], model_dir: Path, manifest: dict[str, Any]
 ) -> None:
-    from api.model import load_predictor
+    from api.loader import load_predictor
 
     found = samples(client_of(load_predictor(model_dir)))
     for label in manifest["classes"]:
