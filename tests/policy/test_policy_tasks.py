@@ -216,7 +216,17 @@ def touches_secret(task: Task) -> bool:
     }
     modules = {key.rpartition(".")[2] for key in parts if "." in key or key in OWN_MODULES}
     # These hold paths, or show a judgement; never a value.
-    if modules & {"file", "find", "stat", "assert", "debug", "fail", "docker_container", *IMPORTS}:
+    if modules & {
+        "file",
+        "files",
+        "find",
+        "stat",
+        "assert",
+        "debug",
+        "fail",
+        "docker_container",
+        *IMPORTS,
+    }:
         return False
     # The module itself never hands a key or a password out.
     if any(m.startswith(("x509_", "openssl_", "grafana_admin")) for m in modules):
@@ -228,6 +238,16 @@ def test_tasks_that_touch_secrets_say_nothing() -> None:
     found = [(place, task) for place, task in role_tasks() if touches_secret(task)]
     assert len(found) >= 8
     assert [place for place, task in found if task.get("no_log") is not True] == []
+
+
+def test_files_that_hold_secrets_are_marked() -> None:
+    found = [
+        (place, entry)
+        for place, task in role_tasks()
+        for entry in (calls(task, "files") or {}).get("files", [])
+        if isinstance(entry, dict) and SECRET.search(str(entry.get("content")))
+    ]
+    assert [place for place, entry in found if entry.get("secret") is not True] == []
 
 
 def test_tasks_that_write_secrets_show_no_difference() -> None:
