@@ -29,7 +29,7 @@ STANDS_FOR_IT = {
     "nginx/run: Send the stand-in home": "it is gone after the run",
     "nginx/run: Remove configurations of long ago": "it tidies",
     "monitoring/grafana_configure: Let Grafana read it": "Know its password",
-    "host/files: Have the services read theirs": "Write each",
+    "host/files: Have the services read theirs": "Write them, remove what is switched off",
 }
 # Variables that say how a run goes about it, not what it leaves on the machine.
 HOW = {
