@@ -284,7 +284,9 @@ class Change:
             if before.state == "directory":
                 shutil.rmtree(wanted.path)
             else:
-                os.unlink(wanted.path)
+                # Its folder may have gone before it.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(wanted.path)
         elif wanted.state == "link":
             with beside(wanted.path) as place:
                 os.symlink(wanted.src, place)

@@ -147,8 +147,9 @@ def test_a_folder_is_removed_whole_and_a_link_without_its_target(here: Path) -> 
     (here / "off").write_text("")
     gone: list[dict[str, Any]]
     gone = [{"path": f"{here}/{name}", "state": "absent"} for name in ("d", "link")]
+    gone.append({"path": f"{here}/d/e/f", "state": "absent"})
     gone.append({"path": f"{here}/off", "state": "absent", "content": "not needed"})
-    assert len(run(*gone)["changed_paths"]) == 3
+    assert len(run(*gone)["changed_paths"]) == 4
     assert tree(here) == ["target"]
 
 
