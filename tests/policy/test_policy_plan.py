@@ -134,7 +134,7 @@ def words(text: str, role: Path | None = None) -> set[str]:
     for path in role.rglob("templates/**/*.j2") if role else []:
         # The gateway's are named by their folder.
         if path.name in text or (
-            re.search(r"nginx/'+ ~ name", text) and path.parent.name == "nginx"
+            re.search(r"nginx/\\+1\.j2", text) and path.parent.name == "nginx"
         ):
             found |= words(path.read_text())
     return found
