@@ -28,7 +28,6 @@ STANDS_FOR_IT = {
     "nginx/live: Have a stand-in for a gateway that is replaced": "it is gone after the run",
     "nginx/run: Send the stand-in home": "it is gone after the run",
     "nginx/run: Remove configurations of long ago": "it tidies",
-    "monitoring/grafana_configure: Let Grafana read it": "Know its password",
     "host/files: Have the services read theirs": "Write them, remove what is switched off",
 }
 # Variables that say how a run goes about it, not what it leaves on the machine.
