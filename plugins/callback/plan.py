@@ -83,6 +83,20 @@ def difference(before: str, after: str) -> list[str]:
     return lines or ["only comments or empty lines"]
 
 
+def file(path: str, diff: Mapping[str, Any]) -> Change:
+    """Return what one difference says of a file."""
+    before, after = as_text(diff.get("before")), as_text(diff.get("after"))
+    if "prepared" in diff or "/secrets/" in path:
+        return Change("file", path, "is written (its content is not shown)")
+    if "state: absent" in after.splitlines():
+        return Change("file", path, "is removed")
+    if before.strip() and "absent" not in before:
+        return Change("file", path, "changes", difference(before, after))
+    if isinstance(diff.get("after"), Mapping):
+        return Change("file", path, "is new" if "absent" in before else "changes")
+    return Change("file", path, "is new" if after else "changes")
+
+
 def files(args: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Change]:
     """Give each file of a task that writes files."""
     path = str(args.get("dest") or args.get("path") or result.get("dest") or result.get("path"))
@@ -91,18 +105,9 @@ def files(args: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Change
         return
     diffs = result.get("diff") or []
     named = [one for one in ([diffs] if isinstance(diffs, Mapping) else diffs) if one]
-    if not named or "/secrets/" in path:
-        yield Change("file", path, "is written (its content is not shown)")
-    for one in named if "/secrets/" not in path else []:
+    for one in named or [{"prepared": ""}]:
         header = re.sub(r" \(content\)$", "", str(one.get("before_header") or ""))
-        name = header if header.startswith("/") else path
-        before, after = as_text(one.get("before")), as_text(one.get("after"))
-        if before.strip() and "absent" not in before:
-            yield Change("file", name, "changes", difference(before, after))
-        elif isinstance(one.get("after"), Mapping):
-            yield Change("file", name, "is new" if "absent" in before else "changes")
-        else:
-            yield Change("file", name, "is new" if after else "changes")
+        yield file(header if header.startswith("/") else path, one)
 
 
 def options(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -167,7 +172,7 @@ def changes(
         yield Change("image", built[1], "is built")
     elif module in COMMANDS and args.get("creates"):
         yield Change("file", str(args["creates"]), "is new")
-    elif module not in COMMANDS and (args.get("dest") or args.get("path")):
+    elif module == "files" or (module not in COMMANDS and (args.get("dest") or args.get("path"))):
         yield from files(args, result)
     else:
         # A command that has a check mode of its own reports what it would do.

@@ -28,8 +28,7 @@ STANDS_FOR_IT = {
     "nginx/live: Have a stand-in for a gateway that is replaced": "it is gone after the run",
     "nginx/run: Send the stand-in home": "it is gone after the run",
     "nginx/run: Remove configurations of long ago": "it tidies",
-    "monitoring/grafana_configure: Let Grafana read it": "Know its password",
-    "host/files: Have the services read theirs": "Write each",
+    "host/files: Have the services read theirs": "Write them, remove what is switched off",
 }
 # Variables that say how a run goes about it, not what it leaves on the machine.
 HOW = {
@@ -134,7 +133,7 @@ def words(text: str, role: Path | None = None) -> set[str]:
     for path in role.rglob("templates/**/*.j2") if role else []:
         # The gateway's are named by their folder.
         if path.name in text or (
-            re.search(r"nginx/'+ ~ name", text) and path.parent.name == "nginx"
+            re.search(r"nginx/\\+1\.j2", text) and path.parent.name == "nginx"
         ):
             found |= words(path.read_text())
     return found

@@ -306,9 +306,10 @@ def test_switch_of_the_machine_is_obeyed(see: See, switch: str, file: str) -> No
     for word, wanted in {"false": False, "yes": True}.items():
         seen = given_as_text(see, stack_dedicated="true", **{switch: word})
         found = render.resolve(
-            "host", "__host_every_file", **seen, __host_found=["sshd", "key"], __host_survey={}
+            "host", "__host_files", **seen, __host_found=["sshd", "key"], __host_survey={}
         )
-        assert {f["dest"]: f["wanted"] for f in found}[file] is wanted
+        states = {each["path"]: each.get("state") for each in found}
+        assert states[file] == ("file" if wanted else "absent")
 
 
 def test_healing_is_off_in_the_watch(see: See) -> None:

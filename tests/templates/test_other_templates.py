@@ -1,6 +1,5 @@
 """Firewall, log rotation, Prometheus, `make env`, and a second stack's names in all of them."""
 
-import base64
 import re
 import subprocess
 from pathlib import Path
@@ -206,12 +205,11 @@ def test_env_names_address_ca_and_credentials_quoted_for_a_shell() -> None:
 )
 def test_a_shell_reads_every_character_of_a_password(password: str) -> None:
     api = render.render("nginx", "env.j2", __nginx_made={"user-admin": password})
-    encoded = base64.b64encode(password.encode()).decode()
     grafana = render.render(
         "monitoring",
         "env.j2",
         __monitoring_grafana_runs=True,
-        __monitoring_grafana_secret={"content": encoded},
+        __monitoring_grafana_secret=password,
     )
     script = f'{api}\n{grafana}\nprintf "%s\\n" "$API_PASSWORD" "$GRAFANA_PASSWORD"'
     read = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
@@ -249,12 +247,11 @@ def test_grafana_lines_are_empty_where_it_does_not_run() -> None:
 
 
 def test_grafanas_password_is_shown_without_the_line_end_of_an_editor() -> None:
-    secret = {"content": base64.b64encode(b"chosen by hand\n").decode()}
     text = render.render(
         "monitoring",
         "env.j2",
         __monitoring_grafana_runs=True,
-        __monitoring_grafana_secret=secret,
+        __monitoring_grafana_secret="chosen by hand\n",
     )
     assert "GRAFANA_PASSWORD='chosen by hand'\n" in text
 
@@ -302,8 +299,10 @@ def test_what_only_grafana_needs_is_checked_only_where_it_may_run() -> None:
 
 
 def test_grafana_has_every_folder_that_it_logs_an_error_about() -> None:
-    tasks = yaml.safe_load((ROOT / "roles/monitoring/tasks/grafana_configure.yml").read_text())
-    folders = {str(f).removeprefix("/provisioning/") for f in tasks[0]["loop"]}
+    entries = render.resolve(
+        "monitoring", "__monitoring_grafana_files", __monitoring_grafana_secret=""
+    )
+    folders = {Path(each["path"]).name for each in entries if each.get("state") == "directory"}
     assert set(fake_grafana.FOLDERS) | {"notifiers"} <= folders
 
 

@@ -125,6 +125,33 @@ def test_a_secret_is_named_and_not_shown(path: str) -> None:
     assert found == ["Files:", f"  {path} is written (its content is not shown)"]
 
 
+def test_a_list_of_files_is_one_line_for_each() -> None:
+    mode = {"owner": "0", "group": "0", "mode": "0600"}
+    shown: list[tuple[str, dict[str, Any]]] = [
+        ("/n", {"before": "", "after": "a\n"}),
+        ("/c", {"before": "a\n", "after": "b\n"}),
+        ("/c", {"before": mode, "after": mode | {"mode": "0644"}}),
+        ("/d", {"before": {"state": "absent"}, "after": {"state": "directory"}}),
+        ("/r", {"before": {"state": "file"}, "after": {"state": "absent"}}),
+        ("/s", {"prepared": "/s (its content is secret)\n"}),
+        ("/x/secrets/s", {"before": mode, "after": mode}),
+    ]
+    diff = [{"before_header": path, **one} for path, one in shown]
+    assert lines("files", {"files": [{"content": "hunter2"}]}, {"diff": diff}) == [
+        "Files:",
+        "  /n is new",
+        "  /c changes",
+        "    - a",
+        "    + b",
+        "    - mode: 0600",
+        "    + mode: 0644",
+        "  /d is new",
+        "  /r is removed",
+        "  /s is written (its content is not shown)",
+        "  /x/secrets/s is written (its content is not shown)",
+    ]
+
+
 def test_two_tasks_that_change_one_file_are_one_line() -> None:
     one = list(changes("ansible.builtin.copy", TASK, {"dest": "/f"}, {}))
     assert len(merged(one + one)) == 1

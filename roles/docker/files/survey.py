@@ -7,13 +7,11 @@ plugins/filter/preflight.py.
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,6 @@ from typing import Any
 ENGINE = {"DOCKER_HOST": "unix:///var/run/docker.sock"}
 DAEMON = Path("/etc/docker/daemon.json")
 SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
-# Larger files are none of the roles'.
-HASHED_BYTES = 1024 * 1024
 
 
 def output(*command: str, timeout: float = 60, partly: bool = False) -> str:
@@ -143,30 +139,6 @@ def containers(text: str, images: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-def described(path: Path) -> str | None:
-    """Return PATH MODE UID GID, and the SHA-256 of a file; None for what is neither."""
-    try:
-        state = path.lstat()
-        line = f"{path} {stat.S_IMODE(state.st_mode):o} {state.st_uid} {state.st_gid}"
-        if stat.S_ISDIR(state.st_mode):
-            return line
-        if stat.S_ISREG(state.st_mode) and state.st_size < HASHED_BYTES and ".log" not in path.name:
-            return f"{line} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-    except OSError:
-        pass
-    return None
-
-
-def on_disk(roots: list[str]) -> list[str]:
-    """Describe what stands at the paths where the roles put files, and below them."""
-    paths = []
-    for root in map(Path, roots):
-        paths.append(root)
-        for folder, folders, files in os.walk(root):
-            paths += [Path(folder) / name for name in folders + files]
-    return sorted({line for path in paths if (line := described(path))})
-
-
 def existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that is there."""
     while not path.exists() and path != path.parent:
@@ -272,7 +244,6 @@ def survey(stack: str, packages: list[str], paths: list[str]) -> dict[str, Any]:
             if line.strip()
         ],
         "missing": missing,
-        "paths": on_disk(paths),
         "daemon": settings,
         "installation": installation(packages, bool(there)),
         "engine": there,
