@@ -96,7 +96,7 @@ test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a s
 	@PYTHON=$(BIN)/python FAULTS=full bash tests/run_all.sh faults
 
 check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
-	@GRADE='$(GRADE)' bash tests/check_tls.sh
+	@GRADE='$(GRADE)' bash tools/check_tls.sh
 
 test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
 	@bash tests/run_lifecycle.sh
@@ -155,45 +155,30 @@ lint: $(VENV)/tests $(GIXY) ## Run every linter
 	@bash tests/lint.sh
 
 check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
-	@$(BIN)/python tests/check_nginx.py
+	@$(BIN)/python tools/check_nginx.py
 
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
 	$(BIN)/python src/gen_model.py --data "$${DATA:-data/tweet_emotions.csv}" --out $(if $(DATA),model,.cache/model)
 
 check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn on every sentence of DATA=file.csv
 	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
-	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$$DATA" --model model
+	PYTHONPATH=src $(BIN)/python tools/check_model.py --data "$$DATA" --model model
 
 fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
 	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
 
 audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
 	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
-	@.cache/audit/bin/python tests/audit.py
+	@.cache/audit/bin/python tools/audit.py
 
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
-	@bash tests/shoot_docs.sh
-
-bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
-	$(BIN)/python tests/bench_api.py
-
-bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
-	$(BIN)/python tests/bench_gateway.py
-
-bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
-	@bash tests/bench_start.sh
-
-bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk, h2load)
-	$(BIN)/python tests/bench_monitoring.py
-
-bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)
-	$(BIN)/python tests/bench_slow.py
+	@bash tools/shoot_docs.sh
 
 dashboards: $(VENV)/tests ## Build Grafana's dashboards again from src/gen_dashboards.py
 	$(BIN)/python src/gen_dashboards.py
 
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
-	$(BIN)/python tests/render.py --write
+	$(BIN)/python tools/render.py --write
 
 archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
 	@mkdir -p dist
@@ -207,17 +192,17 @@ help: ## Show this
 # ---- tools --------------------------------------------------------------------------------------
 
 $(VENV)/controller: requirements.txt
-	@bash tests/tools.sh $(VENV) requirements.txt
+	@bash tools/venv.sh $(VENV) requirements.txt
 	@touch $@
 
 $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.txt
-	@bash tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
+	@bash tools/venv.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
 # Tools that want other releases of what Ansible and the linters need: an environment for each file.
-.cache/%/installed: tests/requirements/%.txt
+.cache/%/installed: tools/requirements/%.txt
 	@mkdir -p .cache
-	@bash tests/tools.sh .cache/$* $<
+	@bash tools/venv.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-matrix test-all test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help
+.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-matrix test-all test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture dashboards docs archive help

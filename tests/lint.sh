@@ -36,15 +36,15 @@ ours() {
 }
 
 mapfile -t scripts < <(ours '*.sh')
-# Ansible's plugins, what the roles install on the machine, and make's tools.
-mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles|tools)/')
+# Ansible's plugins, and what the roles install on the machine.
+mapfile -t programs < <(ours '*.py' | grep -E '^\./(plugins|roles)/')
 mapfile -t dockerfiles < <(ours Dockerfile)
 
 check 'ansible-lint' ansible-lint --offline -q
 check 'yamllint' yamllint --strict .
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check --diff .
-check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api tests "${programs[@]}"
+check 'mypy' mypy src/gen_model.py src/gen_dashboards.py src/api tests tools bench "${programs[@]}"
 # SC2016: a dollar in single quotes is for another shell, or a word of a message.
 check 'shellcheck' shellcheck --exclude SC2016 "${scripts[@]}"
 # DL3008: packages without a version, on purpose: an image takes today's security fixes, and the
@@ -52,8 +52,8 @@ check 'shellcheck' shellcheck --exclude SC2016 "${scripts[@]}"
 # DL3003: a `cd` ends with its RUN, a WORKDIR would stay.
 check 'hadolint' hadolint --ignore DL3008 --ignore DL3003 "${dockerfiles[@]}"
 # What they are told to leave out stands in the script.
-check 'gixy-ng' "${python##*/}" tests/check_nginx.py gixy-ng
-check 'gixy-next' "${python##*/}" tests/check_nginx.py gixy-next
+check 'gixy-ng' "${python##*/}" tools/check_nginx.py gixy-ng
+check 'gixy-next' "${python##*/}" tools/check_nginx.py gixy-next
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '%d of %d linters found something: %s\n' "${#failed[@]}" "$count" "${failed[*]}"

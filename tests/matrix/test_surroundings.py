@@ -269,7 +269,7 @@ def test_pips_settings_do_not_reach_the_tools(plain: Project, tmp_path: Path) ->
     }  # fmt: skip
     venv = tmp_path / "with a space/venv"
     subprocess.run(
-        ("bash", "tests/tools.sh", venv, requirements), cwd=plain.root, check=True,
+        ("bash", "tools/venv.sh", venv, requirements), cwd=plain.root, check=True,
         env=plain.environment | settings, timeout=300,
     )  # fmt: skip
     assert not elsewhere.exists()

@@ -12,7 +12,7 @@ SCRIPTS = [
     path
     for path in project_files()
     if path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/bash"))
-    and relative(path).split("/")[0] in ("tests", "playbooks", ".ci")
+    and relative(path).split("/")[0] in ("tests", "tools", "bench", "playbooks", ".ci")
 ]
 MAKEFILE = (ROOT / "Makefile").read_text()
 

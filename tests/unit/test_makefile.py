@@ -93,3 +93,19 @@ def test_other_names_are_fine(name: str, tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     assert make("start-project", folder=folder).stdout == make("start-project").stdout
+
+
+DEPLOYMENT = ("start-project", "plan", "deploy", "rollback", "stop-project", "upgrade", "teardown")
+
+
+@pytest.mark.parametrize("target", [*DEPLOYMENT, "status", "logs", "env", "verify", "backup"])
+def test_a_deployment_needs_nothing_of_the_tests(target: str, tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(
+        ("make", "-n", target), cwd=tmp_path, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "tests/" not in done.stdout
+    assert "bash tools/venv.sh .venv requirements.txt" in done.stdout
