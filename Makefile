@@ -157,7 +157,7 @@ model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into mo
 
 ##@ Tests
 
-test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## All that make test does, and faults, fuzz, life cycle and matrix: two hours (LEAVE_OUT=matrix; root)
+test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## All that make test does, and faults, fuzz, life cycle and matrix: an hour and a half (LEAVE_OUT=matrix; root)
 	@$(BIN)/python tests/page/supplies.py
 	@$(PYTEST) $(SIDE_BY_SIDE) --override-ini='norecursedirs=.* $(LEAVE_OUT)' tests
 

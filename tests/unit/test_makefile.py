@@ -118,7 +118,10 @@ CONTRACT = "start-project stop-project test status logs env help".split()
 
 
 def targets(*words: str) -> list[str]:
-    done = subprocess.run(("make", *words), cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ("make", *words), cwd=ROOT, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     return re.findall(r"(?m)^  ([a-z-]+) +[A-Za-z].{8,}$", done.stdout)
 
 

@@ -100,6 +100,9 @@ def test_the_page_is_served_by_the_fixture_that_looks_for_the_library() -> None:
 
 @pytest.mark.parametrize("words", ["test", "test TIER=page", "test-all", "test TIER=unit"])
 def test_make_sets_up_before_it_tests_the_page(words: str) -> None:
-    done = subprocess.run(("make", "-n", *words.split()), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ("make", "-n", *words.split()), cwd=ROOT, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     before = done.stdout.partition("-m pytest")[0]
     assert ("tests/page/supplies.py" in before) is (words != "test TIER=unit")

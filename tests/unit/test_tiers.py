@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_a_broken_tier_hides_no_other(ran: Ran, tmp_path: Path, broken: str) -> 
 
 
 def test_the_tests_of_the_stack_run_one_after_the_other(pytestconfig: pytest.Config) -> None:
-    scope_of = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests/conftest.py")).scope_of
+    conftest: Any = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests/conftest.py"))
+    scope_of = conftest.scope_of
     behaviour = scope_of("tests/behaviour/test_contract.py::test_x")
     assert behaviour == scope_of("tests/security/test_rate.py::test_y")
     assert behaviour == scope_of("tests/page/test_page_gateway.py::test_z")
