@@ -1,4 +1,4 @@
-# One entry for everything: `make` lists it.
+# One entry for everything: `make` lists what one needs, `make help-dev` the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -45,6 +45,9 @@ RELEASE :=
 NAME :=
 CONFIRM :=
 GRADE :=
+# `make test TIER=unit`: folders of tests/. `make test-all LEAVE_OUT=matrix`: all but these.
+TIER :=
+LEAVE_OUT :=
 # `make test-matrix ONLY=umask`: the tests whose name holds it.
 ONLY :=
 
@@ -59,11 +62,21 @@ LOCAL := $(filter inventory/localhost.yml,$(INVENTORY))
 RUN := $(BIN)/python tools/run_ansible.py
 PLAYBOOK := $(RUN) playbook
 ASK := bash playbooks/ask.sh '{{ stack_name }}'
+PYTEST := $(BIN)/python -m pytest --quiet
+# What asks the stack, and beside it what does not: tests/conftest.py.
+SIDE_BY_SIDE := --numprocesses=2 --no-loadscope-reorder
+# Targets with their explanations: those of the first section, or of the others.
+explained = awk -v first='$(1)' 'BEGIN {FS = ":.*\#\# "} \
+  /^\#\#@/ {section++; shown = (section == 1) == (first != ""); if (shown) printf "\n%s\n", substr($$0, 5)} \
+  shown && /^[a-z-]+:.*\#\# / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The stack
 
 start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
 	$(PLAYBOOK) playbooks/site.yml
+
+stop-project: $(VENV)/controller ## Stop it and keep everything
+	$(PLAYBOOK) playbooks/stop.yml
 
 plan: $(VENV)/controller ## What start-project would change, in plain words; changes and builds nothing
 	@bash playbooks/plan.sh
@@ -77,37 +90,8 @@ rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: no
 releases: $(VENV)/controller ## What can be rolled back to, the live one first
 	@$(ASK) releases
 
-history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
-	@$(ASK) history '$(LINES)'
-
-stop-project: $(VENV)/controller ## Stop it and keep everything
-	$(PLAYBOOK) playbooks/stop.yml
-
 upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
 	$(PLAYBOOK) playbooks/upgrade.yml
-
-test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, security and fault tests
-	@PYTHON=$(BIN)/python bash tests/run_all.sh
-
-test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
-	@PYTHON=$(BIN)/python bash tests/run_all.sh security
-
-test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/faults.md (two hours, root)
-	@PYTHON=$(BIN)/python FAULTS=full bash tests/run_all.sh faults
-
-check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
-	@GRADE='$(GRADE)' bash tests/check_tls.sh
-
-test-lifecycle: $(VENV)/controller ## Up, again, refusals, stop, start, down: on a second stack of its own
-	@bash tests/run_lifecycle.sh
-
-test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
-	@$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/matrix $(if $(ONLY),-k "$$ONLY")
-
-test-all: test test-matrix test-lifecycle ## All of it: make test, make test-matrix, make test-lifecycle
-
-test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
-	@bash tests/vm/run.sh
 
 status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
 	@$(ASK) status $(if $(filter json,$(FORMAT)),--json)
@@ -120,6 +104,29 @@ env: $(VENV)/controller ## Addresses and credentials as lines that a shell can e
 
 verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
 	$(PLAYBOOK) playbooks/verify.yml
+
+backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
+	$(RUN) --path file="$$FILE" playbook playbooks/backup.yml
+
+restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
+	$(RUN) --path file="$$FILE" playbook playbooks/restore.yml
+
+test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, page and security tests (TIER=unit)
+	@$(if $(filter page,$(or $(TIER),page)),$(BIN)/python tests/page/supplies.py)
+	@$(PYTEST) $(SIDE_BY_SIDE) $(if $(TIER),$(addprefix tests/,$(TIER)),tests)
+
+teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
+	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
+	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
+	$(PLAYBOOK) playbooks/teardown.yml
+
+help: ## Show this; make help-dev shows the rest
+	@$(call explained,1)
+
+##@ Rarely needed
+
+history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
+	@$(ASK) history '$(LINES)'
 
 maintenance: $(VENV)/controller ## Answer 503 to every client while you work: make maintenance on, then make maintenance off
 	@$(ASK) maintenance $(filter on off,$(MAKECMDGOALS))
@@ -135,65 +142,63 @@ rotate-cert: $(VENV)/controller ## A new key and certificate, taken by the gatew
 rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admin; the old one ends at once
 	$(RUN) --list nginx_new_passwords="$${NAME:-admin}" playbook playbooks/site.yml
 
-backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
-	$(RUN) --path file="$$FILE" playbook playbooks/backup.yml
-
-restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
-	$(RUN) --path file="$$FILE" playbook playbooks/restore.yml
-
 forget-future: $(VENV)/controller ## After a clock that was ahead: Prometheus forgets what is from the future
 	$(PLAYBOOK) playbooks/forget_future.yml
 
-teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
-	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
-	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
-	$(PLAYBOOK) playbooks/teardown.yml
+check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
+	@GRADE='$(GRADE)' bash tools/check_tls.sh
 
-##@ The project
-
-lint: $(VENV)/tests $(GIXY) ## Run every linter
-	@bash tests/lint.sh
-
-check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
-	@$(BIN)/python tests/check_nginx.py
+audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
+	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
+	@.cache/audit/bin/python tools/audit.py
 
 model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
 	$(BIN)/python src/gen_model.py --data "$${DATA:-data/tweet_emotions.csv}" --out $(if $(DATA),model,.cache/model)
 
+##@ Tests
+
+test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## All that make test does, and faults, fuzz, life cycle and matrix: an hour and a half (LEAVE_OUT=matrix; root)
+	@$(BIN)/python tests/page/supplies.py
+	@$(PYTEST) $(SIDE_BY_SIDE) --override-ini='norecursedirs=.* $(LEAVE_OUT)' tests
+
+test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
+	@$(PYTEST) tests/security
+
+test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/faults.md (two hours, root)
+	@FAULTS=full $(PYTEST) tests/faults
+
+test-lifecycle: $(VENV)/tests ## Up, again, refusals, stop, start, down: on a second stack of its own (LIFECYCLE=short; root)
+	@$(PYTEST) --verbose --verbose tests/lifecycle
+
+test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
+	@$(PYTEST) tests/matrix $(if $(ONLY),-k "$$ONLY")
+
+test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
+	@bash tests/vm/run.sh
+
+lint: $(VENV)/tests $(GIXY) ## Run every linter
+	@$(PYTEST) tests/linters
+
+check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
+	@$(BIN)/python tools/check_nginx.py
+
 check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn on every sentence of DATA=file.csv
 	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
-	PYTHONPATH=src $(BIN)/python tests/check_model.py --data "$$DATA" --model model
+	PYTHONPATH=src $(BIN)/python tools/check_model.py --data "$$DATA" --model model
 
 fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
-	PYTHONPATH=src $(BIN)/python tests/fuzz_api.py
+	@$(PYTEST) tests/fuzz
 
-audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
-	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
-	@.cache/audit/bin/python tests/audit.py
-
-docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
-	@bash tests/shoot_docs.sh
-
-bench-api: $(VENV)/tests ## Measure the service against other ways to serve the model (needs wrk; half an hour)
-	$(BIN)/python tests/bench_api.py
-
-bench-gateway: $(VENV)/tests .cache/bench-gateway/installed ## Measure the gateway against Traefik, Caddy, Envoy and HAProxy (needs wrk, h2load; half an hour)
-	$(BIN)/python tests/bench_gateway.py
-
-bench-start: ## Measure a start from nothing and the images' sizes (after make teardown)
-	@bash tests/bench_start.sh
-
-bench-monitoring: $(VENV)/tests ## Measure what the monitoring costs gateway and machine (needs wrk, h2load)
-	$(BIN)/python tests/bench_monitoring.py
-
-bench-slow: $(VENV)/tests ## Measure honest clients beside a thousand slow ones (needs slowhttptest; root)
-	$(BIN)/python tests/bench_slow.py
+##@ The project
 
 dashboards: $(VENV)/tests ## Build Grafana's dashboards again from src/gen_dashboards.py
 	$(BIN)/python src/gen_dashboards.py
 
 docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
-	$(BIN)/python tests/render.py --write
+	$(BIN)/python tools/render.py --write
+
+docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
+	@bash tools/shoot_docs.sh
 
 archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
 	@mkdir -p dist
@@ -201,23 +206,27 @@ archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
 	git archive --prefix=emotions/ --output=dist/emotions.zip HEAD
 	@ls -l dist
 
-help: ## Show this
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help-dev: ## Show what is rarely needed, tests, and the project's own tools
+	@$(call explained,)
+	@printf '\nBenchmarks: make -C bench\n'
 
 # ---- tools --------------------------------------------------------------------------------------
 
 $(VENV)/controller: requirements.txt
-	@bash tests/tools.sh $(VENV) requirements.txt
+	@bash tools/venv.sh $(VENV) requirements.txt
 	@touch $@
 
 $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.txt
-	@bash tests/tools.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
+	@bash tools/venv.sh $(VENV) requirements.txt tests/requirements.txt src/api/requirements.txt
 	@touch $@
 
 # Tools that want other releases of what Ansible and the linters need: an environment for each file.
-.cache/%/installed: tests/requirements/%.txt
+.cache/%/installed: tools/requirements/%.txt
 	@mkdir -p .cache
-	@bash tests/tools.sh .cache/$* $<
+	@bash tools/venv.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project plan deploy rollback releases history backup restore forget-future stop-project upgrade test test-security test-faults check-tls test-lifecycle test-matrix test-all test-vm status logs env verify maintenance rotate-cert rotate-password teardown lint check-nginx model check-model fuzz audit docs-picture bench-api bench-gateway bench-start bench-monitoring bench-slow dashboards docs archive help
+.PHONY: start-project stop-project plan deploy rollback releases upgrade status logs env verify backup restore test teardown help
+.PHONY: history maintenance rotate-cert rotate-password forget-future check-tls audit model
+.PHONY: test-all test-security test-faults test-lifecycle test-matrix test-vm lint check-nginx check-model fuzz
+.PHONY: dashboards docs docs-picture archive help-dev

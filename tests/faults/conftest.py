@@ -1,8 +1,8 @@
 """The second stack, its clients, and the table of what the faults did.
 
-FAULTS=quick (the default) is what `make test` runs: short, and only counts decide. FAULTS=full is
-`make test-faults`: as many requests as the figures need, times hold too, and docs/faults.md is
-written.
+FAULTS=quick (the default) is what `make test-all` runs: short, and only counts decide.
+FAULTS=full is `make test-faults`: as many requests as the figures need, times hold too, and
+docs/faults.md is written.
 """
 
 import datetime
@@ -17,6 +17,7 @@ from faults import stack
 from faults.load import Load, Result
 from security.gateway import Gateway, running
 from security.neighbour import CannotMake, neighbour
+from target import is_this_machine
 
 FULL = os.environ.get("FAULTS", "quick") == "full"
 
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def gateway() -> Iterator[Gateway]:
     if os.geteuid() != 0:
         pytest.skip("a second stack and network namespaces need root")
-    if os.environ.get("INVENTORY", "inventory/localhost.yml") != "inventory/localhost.yml":
+    if not is_this_machine():
         pytest.skip("faults are made on the machine itself: run make test-faults there")
     try:
         with neighbour() as beside, stack.up():

@@ -92,7 +92,7 @@ BAD_VARIABLES: dict[str, dict[str, Any]] = {
     "memory that the gateway does not start in": {"nginx_memory": "6M"},
     "one port for both": {"stack_http_port": 28443},
 }
-# What `make test` has the time for; the lifecycle has others.
+# What `make test-all` has the time for; the lifecycle has others.
 QUICK_MODELS = ("two classes swapped",)
 QUICK_VARIABLES = ("a size that Nginx does not read",)
 

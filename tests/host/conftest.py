@@ -1,15 +1,32 @@
-"""What the host tests share. Run by pytest-testinfra: this machine, or others by `--hosts=ssh://…`."""
+"""What the host tests share. pytest-testinfra looks at this machine, or at INVENTORY's by ssh."""
 
 import json
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from host.stack import STACK, Secret
+from target import is_this_machine, machines, ssh_config
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Hand the machines of another inventory to testinfra, before it looks for them."""
+    option = metafunc.config.option
+    if option.hosts or is_this_machine():
+        return
+    option.hosts = ",".join(machines())
+    # Not in TMPDIR: the path of a socket in it may be longer than the kernel takes.
+    folder = Path(tempfile.mkdtemp(prefix="tests.", dir="/tmp"))
+    metafunc.config.add_cleanup(lambda: shutil.rmtree(folder))
+    option.ssh_config = str(ssh_config(folder))
 
 
 @pytest.fixture(scope="module", autouse=True)

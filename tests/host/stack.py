@@ -1,14 +1,15 @@
 """What the host tests know about the stack: its name, its containers, how to ask it."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable
 
 from testinfra.host import Host
 
-STACK = os.environ.get("STACK_NAME", "emotions")
+from target import settings
+
+STACK = settings()["STACK_NAME"]
 REPLICAS = ("api-v1-1", "api-v1-2", "api-v1-3", "api-v2-1")
 EXPORTERS = ("nginx-exporter-1", "log-exporter-1", "host-exporter-1", "tls-exporter-1")
 OURS = (*REPLICAS, "nginx-1", *EXPORTERS, "prometheus-1")

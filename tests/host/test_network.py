@@ -1,7 +1,6 @@
 """Who can reach what: listening sockets, the drop rule, and a neighbour that tries."""
 
 import json
-import os
 import random
 import uuid
 from collections.abc import Iterator
@@ -12,9 +11,10 @@ import pytest
 from testinfra.host import Host
 
 from host.stack import ALERTMANAGER, CURL, EXPORTERS, GRAFANA, OURS, STACK, left_out
+from target import settings
 
 Inspected = dict[str, dict[str, Any]]
-BIND_ADDRESS = os.environ.get("STACK_BIND_ADDRESS", "0.0.0.0")
+BIND_ADDRESS = settings()["STACK_BIND_ADDRESS"]
 PRIVATE_PORTS = ("8000", "8081", "9100")
 TIMED_OUT = 124
 # The range kept for tests of networks (RFC 2544).

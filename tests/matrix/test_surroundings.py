@@ -19,17 +19,19 @@ from pathlib import Path
 
 import pytest
 
+from target import is_this_machine, settings
+
 ROOT = Path(__file__).resolve().parents[2]
-STACK = os.environ.get("STACK_NAME", "emotions")
+STACK = settings()["STACK_NAME"]
 SAMPLE = ROOT / "data/tweet_emotions.csv"
 
 Clone = Callable[[Path, int], None]
 
 
-def git_clone(*settings: str) -> Clone:
+def git_clone(*options: str) -> Clone:
     def clone(folder: Path, umask: int) -> None:
         subprocess.run(
-            ("git", *settings, "clone", "--quiet", "--no-hardlinks", ROOT, folder),
+            ("git", *options, "clone", "--quiet", "--no-hardlinks", ROOT, folder),
             check=True, umask=umask,
         )  # fmt: skip
 
@@ -146,7 +148,7 @@ def machine_says(command: str) -> str:
 
 @pytest.fixture(autouse=True)
 def running() -> None:
-    if os.environ.get("INVENTORY", "inventory/localhost.yml") != "inventory/localhost.yml":
+    if not is_this_machine():
         pytest.skip("the stack runs on another machine: run make test-matrix there")
     if os.geteuid() != 0:
         pytest.skip("needs root, whose home folder and modes it makes up")
@@ -269,7 +271,7 @@ def test_pips_settings_do_not_reach_the_tools(plain: Project, tmp_path: Path) ->
     }  # fmt: skip
     venv = tmp_path / "with a space/venv"
     subprocess.run(
-        ("bash", "tests/tools.sh", venv, requirements), cwd=plain.root, check=True,
+        ("bash", "tools/venv.sh", venv, requirements), cwd=plain.root, check=True,
         env=plain.environment | settings, timeout=300,
     )  # fmt: skip
     assert not elsewhere.exists()

@@ -1,5 +1,6 @@
 """An existing machine keeps its engine and its packages."""
 
+import os
 import re
 import runpy
 from pathlib import Path
@@ -85,11 +86,13 @@ def test_an_engine_that_is_stopped_is_started_and_nothing_is_installed_over_it(
     assert render.resolve("docker", condition, **known) is expected
 
 
-@pytest.mark.parametrize("name", ["run_all.sh", "run_lifecycle.sh"])
-def test_the_tests_ask_the_machines_own_engine(name: str) -> None:
-    text = (ROOT / "tests" / name).read_text()
-    assert 'unset "${!DOCKER_@}"' in text
-    assert f"export DOCKER_HOST={STACK['__stack_engine_environment']['DOCKER_HOST']}" in text
+def test_the_tests_ask_the_machines_own_engine() -> None:
+    address = STACK["__stack_engine_environment"]["DOCKER_HOST"]
+    named = {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
+    assert named == {"DOCKER_HOST": address}
+    script = (ROOT / "tests/run_lifecycle.sh").read_text()
+    assert 'unset "${!DOCKER_@}"' in script
+    assert f"export DOCKER_HOST={address}" in script
 
 
 # ---- packages -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ DOCKERFILES = [path for path in project_files() if path.name == "Dockerfile"]
 SCRIPTS = [path for path in project_files() if path.suffix == ".sh"]
 SHARED_PINS = [path for path in project_files() if path.name == "requirements.txt"]
 # The others have an environment each.
-PINS = [*SHARED_PINS, *sorted(ROOT.glob("tests/requirements/*.txt"))]
+PINS = [*SHARED_PINS, *sorted(ROOT.glob("*/requirements/*.txt"))]
 # Put together here, so that this very file holds none of them.
 HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
 HOSTS += [".".join(("deb", "debian", "org")), ".".join(("security", "debian", "org"))]
@@ -50,6 +50,16 @@ def test_no_registry_host_is_named() -> None:
 def test_no_home_folder_is_named() -> None:
     pattern = re.compile(rf"(?<![\w.}}~\]-])/({HOMES})/\w")
     assert [relative(p) for p, text in text_files() if pattern.search(text)] == []
+
+
+def test_nothing_that_is_deployed_needs_the_tests() -> None:
+    deployed = {"roles", "playbooks", "plugins", "src", "inventory"}
+    found = [
+        relative(path)
+        for path, text in text_files()
+        if relative(path).split("/")[0] in deployed and "tests/" in without_comments(text)
+    ]
+    assert found == []
 
 
 # ---- pinned -------------------------------------------------------------------------------------

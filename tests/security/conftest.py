@@ -9,15 +9,15 @@ import pytest
 
 from security.gateway import CannotAsk, Gateway, Replicas, output, running
 from security.neighbour import CannotMake, Neighbour, neighbour
+from target import is_this_machine, settings
 
-STACK = os.environ.get("STACK_NAME", "emotions")
-LOCAL = "inventory/localhost.yml"
+STACK = settings()["STACK_NAME"]
 
 
 @pytest.fixture(scope="session")
 def network() -> dict[str, Any]:
     """The engine's record of the stack's network."""
-    if os.environ.get("INVENTORY", LOCAL) != LOCAL:
+    if not is_this_machine():
         pytest.skip("the stack runs on another machine: run make test-security there")
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")

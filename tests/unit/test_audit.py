@@ -126,7 +126,7 @@ def bill(script: str) -> str:
     head = f"import audit; text = {LIST!r}; image = {IMAGE!r}\n"
     return subprocess.run(
         [PYTHON, "-W", "error", "-c", head + script],
-        cwd=ROOT / "tests",
+        cwd=ROOT / "tools",
         check=True,
         capture_output=True,
         text=True,

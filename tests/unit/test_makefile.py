@@ -1,6 +1,7 @@
 """What make hands on, whatever stands in its environment. `make -n` prints it and runs nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_a_variable_that_others_set_changes_nothing(target: str, name: str, valu
         ("backup", "FILE=~/a b", '--path file="$FILE"'),
         ("rotate-password", "NAME=second", '--list nginx_new_passwords="${NAME:-admin}"'),
         ("model", "DATA=a b.csv", "--out model"),
+        ("test", "TIER=unit host", " tests/unit tests/host\n"),
+        ("test-all", "LEAVE_OUT=matrix", "'norecursedirs=.* matrix' tests\n"),
     ],
 )
 def test_the_command_lines_counts(target: str, assignment: str, part: str) -> None:
@@ -93,3 +96,43 @@ def test_other_names_are_fine(name: str, tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     assert make("start-project", folder=folder).stdout == make("start-project").stdout
+
+
+DEPLOYMENT = ("start-project", "plan", "deploy", "rollback", "stop-project", "upgrade", "teardown")
+
+
+@pytest.mark.parametrize("target", [*DEPLOYMENT, "status", "logs", "env", "verify", "backup"])
+def test_a_deployment_needs_nothing_of_the_tests(target: str, tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(
+        ("make", "-n", target), cwd=tmp_path, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "tests/" not in done.stdout
+    assert "bash tools/venv.sh .venv requirements.txt" in done.stdout
+
+
+CONTRACT = "start-project stop-project test status logs env help".split()
+
+
+def targets(*words: str) -> list[str]:
+    done = subprocess.run(
+        ("make", *words), cwd=ROOT, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return re.findall(r"(?m)^  ([a-z-]+) +[A-Za-z].{8,}$", done.stdout)
+
+
+def test_help_lists_what_one_needs_and_help_dev_the_rest() -> None:
+    needed, rest = targets("help"), targets("help-dev")
+    assert set(CONTRACT) <= set(needed)
+    assert len(needed) <= 16
+    everything = re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text())
+    assert sorted(needed + rest) == sorted(everything)
+
+
+def test_the_benches_have_a_makefile_of_their_own() -> None:
+    assert {"api", "gateway", "monitoring", "slow", "start"} <= set(targets("-C", "bench"))
+    assert "bench" not in " ".join(targets("help") + targets("help-dev"))

@@ -1,6 +1,7 @@
 """Set-up for the tests of the status page: what is missing is installed, or named as the reason."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,11 @@ def test_the_page_is_served_by_the_fixture_that_looks_for_the_library() -> None:
     assert users == {"conftest.py", "shoot.py"}
 
 
-def test_make_test_sets_up_before_it_tests_the_page() -> None:
-    lines = (ROOT / "tests/run_all.sh").read_text(encoding="utf-8").splitlines()
-    assert lines[lines.index("pytest_tier page") - 1].endswith('"$python" tests/page/supplies.py')
+@pytest.mark.parametrize("words", ["test", "test TIER=page", "test-all", "test TIER=unit"])
+def test_make_sets_up_before_it_tests_the_page(words: str) -> None:
+    done = subprocess.run(
+        ("make", "-n", *words.split()), cwd=ROOT, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    before = done.stdout.partition("-m pytest")[0]
+    assert ("tests/page/supplies.py" in before) is (words != "test TIER=unit")

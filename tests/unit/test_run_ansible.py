@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import run_ansible
+import run_ansible
 
 ROOT = Path(__file__).resolve().parents[2]
 

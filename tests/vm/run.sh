@@ -234,7 +234,7 @@ contract() { # COMMAND...
 # Without the trials of the rules, which are Prometheus' own arithmetic: the machine has no part in them, and they are
 # half a minute of a processor's work outside emulation.
 host_tests() {
-  knowing env INVENTORY=inventory/vm.yml PYTEST_ADDOPTS=--ignore=tests/host/test_rules.py tests/run_all.sh host >"$CACHE/$half.host.log" 2>&1
+  knowing env INVENTORY=inventory/vm.yml .venv/bin/python -m pytest --quiet --ignore=tests/host/test_rules.py tests/host >"$CACHE/$half.host.log" 2>&1
   local code=$?
   # More than the end of it is needed where one cause fails many: the file stays.
   tail -n 30 "$CACHE/$half.host.log"

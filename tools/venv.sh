@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes the virtual environment VENV and installs the pinned packages of the requirement files in it.
-# Usage: tests/tools.sh VENV REQUIREMENTS...   (PYTHON=/path/to/python3 names the Python to use)
+# Usage: tools/venv.sh VENV REQUIREMENTS...   (PYTHON=/path/to/python3 names the Python to use)
 set -euo pipefail
 
 readonly OLDEST=3.11
 unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE PYTHONUSERBASE
 
 die() {
-  printf 'tools.sh: %s\n' "$*" >&2
+  printf 'venv.sh: %s\n' "$*" >&2
   exit 1
 }
 
@@ -30,7 +30,7 @@ find_python() {
   for candidate in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
     if ! path=$(interpreter "$candidate"); then
       [ "$candidate" != "${PYTHON:-}" ] ||
-        printf 'tools.sh: PYTHON=%s is no Python %s or newer; looking for another\n' "$PYTHON" "$OLDEST" >&2
+        printf 'venv.sh: PYTHON=%s is no Python %s or newer; looking for another\n' "$PYTHON" "$OLDEST" >&2
     elif can_make_venv "$path"; then
       printf '%s\n' "$path"
       return
@@ -53,7 +53,7 @@ install_venv_module() {
   command -v apt-get >/dev/null ||
     die "$1 has no module ensurepip: install your system's package for Python's venv, or name another Python by PYTHON=/path/to/python3"
   as_root true 2>/dev/null || die "$1 cannot make virtual environments. Run: sudo apt-get install --yes $package"
-  printf 'tools.sh: installing %s\n' "$package" >&2
+  printf 'venv.sh: installing %s\n' "$package" >&2
   log=$({ as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$package" ||
     { as_root apt-get update &&
       as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$package"; }; } 2>&1 </dev/null) ||
@@ -70,7 +70,7 @@ sound() {
   "$venv/bin/pip" --version 2>/dev/null | grep -qF "from $prefix/"
 }
 
-[ $# -ge 2 ] || die "usage: tests/tools.sh VENV REQUIREMENTS..."
+[ $# -ge 2 ] || die "usage: tools/venv.sh VENV REQUIREMENTS..."
 venv=$1
 shift
 requirements=()

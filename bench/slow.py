@@ -1,4 +1,4 @@
-"""Measures what honest clients feel beside a thousand slow ones: `make bench-slow`.
+"""Measures what honest clients feel beside a thousand slow ones: `make -C bench slow`.
 
 The slow ones come from slowhttptest, in a network namespace of its own and so from one address; the
 honest ones from other addresses, each with a connection of its own. Rounds are interleaved, so that
@@ -128,7 +128,7 @@ def table(gateway: Gateway) -> str:
     lines = [
         f"# Honest clients beside {CONNECTIONS:,} slow ones",
         "",
-        f"Written by `make bench-slow` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: "
+        f"Written by `make -C bench slow` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: "
         f"{os.cpu_count()} cores, slowhttptest from one address, {ROUNDS} interleaved rounds of "
         f"{SECONDS} s. An honest request is a prediction from an address of its own, with its own "
         "connection and TLS handshake. The machine is shared: read the figures beside the quiet "
@@ -158,7 +158,7 @@ def main() -> int:
         print("slowhttptest is missing. Debian: apt-get install slowhttptest", file=sys.stderr)
         return 2
     if os.geteuid() != 0:
-        print("Network namespaces need root: sudo make bench-slow", file=sys.stderr)
+        print("Network namespaces need root: sudo make -C bench slow", file=sys.stderr)
         return 2
     try:
         with neighbour() as made:

@@ -1,4 +1,4 @@
-"""The model behind MLServer, as a custom runtime; bench_api.py writes its settings."""
+"""The model behind MLServer, as a custom runtime; bench/api.py writes its settings."""
 
 # mypy: ignore-errors
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Renders templates with Ansible's own templar, without a machine, and keeps the docs fresh.
 
-    python tests/render.py --write   writes docs/rendered/ and the tables of variables in README.md
-    python tests/render.py --check   prints a diff and fails when one of them is stale
+    python tools/render.py --write   writes docs/rendered/ and the tables of variables in README.md
+    python tools/render.py --check   prints a diff and fails when one of them is stale
 
 Tests import `render`, `nginx_files` and `resolve`.
 """

@@ -49,7 +49,7 @@ newest() { docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "referen
 {
   echo "# From nothing, again, and the images' sizes"
   echo
-  echo "Written by \`make bench-start\` on $(date -u +%Y-%m-%d): $(nproc) cores," \
+  echo "Written by \`make -C bench start\` on $(date -u +%Y-%m-%d): $(nproc) cores," \
     "engine $(docker version --format '{{.Server.Version}}'), $(sed -n 's/^PRETTY_NAME="\(.*\)"$/\1/p' /etc/os-release)," \
     "base image $(docker image inspect "$base" --format '{{if .RepoDigests}}pulled{{else}}made on the machine{{end}}')."
   echo "Wall time of whole commands; the machine is shared, so take them as a size, not as a constant."

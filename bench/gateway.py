@@ -1,6 +1,6 @@
-"""Measures our gateway against other ones, in front of the same replicas: `make bench-gateway`.
+"""Measures our gateway against other ones, in front of the same replicas: `make -C bench gateway`.
 
-All run at once and idle but one, each set up in tests/bench_proxies/ to do what ours does, and each
+All run at once and idle but one, each set up in bench/proxies/ to do what ours does, and each
 is checked for that before anything is measured. Rounds are interleaved, so that what else the
 machine does meets all alike. Writes docs/benchmarks/gateway.md and gateway.svg.
 """
@@ -32,10 +32,10 @@ from pathlib import Path
 from string import Template
 
 import render
-from bench_api import READY_SECONDS, ROOT, ROUNDS, SECONDS, family, free_port, memory_mb
+from bench.api import READY_SECONDS, ROOT, ROUNDS, SECONDS, family, free_port, memory_mb
 from security.neighbour import CannotMake, Neighbour, neighbour
 
-PROXIES = ROOT / "tests" / "bench_proxies"
+PROXIES = ROOT / "bench" / "proxies"
 VENV = ROOT / ".cache" / "bench-gateway"
 STACK = os.environ.get("STACK_NAME", "emotions")
 DOCUMENT = ROOT / "docs" / "benchmarks" / "gateway.md"
@@ -237,7 +237,7 @@ def log_of(gateway: Gateway, bench: Bench) -> Path:
 
 
 def start_proxy(gateway: Gateway, bench: Bench) -> int:
-    """Start one of the others, from its files in tests/bench_proxies/."""
+    """Start one of the others, from its files in bench/proxies/."""
     folder, tls = folder_of(gateway, bench), bench.work / "tls"
     values = {
         "host": gateway.host,
@@ -854,7 +854,7 @@ def missing() -> str:
         packages = " ".join(needed[name] for name in lacking)
         return f"Missing: {', '.join(lacking)}. Debian: apt-get install {packages}"
     if not VENV.exists():
-        return "The other gateways are not installed: `make bench-gateway` does it"
+        return "The other gateways are not installed: `make -C bench gateway` does it"
     return ""
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs gixy-ng and gixy-next over the gateway's configuration, rendered for the default inventory.
 
-    python tests/check_nginx.py [gixy-ng] [gixy-next]
+    python tools/check_nginx.py [gixy-ng] [gixy-next]
 
 Fails when one of them finds anything, and when it does not find a flaw that is put into a copy.
 """

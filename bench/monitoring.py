@@ -1,4 +1,4 @@
-"""Measures what the monitoring costs: `make bench-monitoring`.
+"""Measures what the monitoring costs: `make -C bench monitoring`.
 
 What reading the access log takes from the gateway: its container in front of replicas under full
 load, with the log's exporter and without, by turns; the exporter runs as in the stack, so the
@@ -21,10 +21,10 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-import bench_gateway
 import direct
-from bench_api import ROOT, ROUNDS, SECONDS
-from bench_gateway import HOSTED, STACK, Bench, output
+from bench import gateway
+from bench.api import ROOT, ROUNDS, SECONDS
+from bench.gateway import HOSTED, STACK, Bench, output
 from security.neighbour import neighbour
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "monitoring.md"
@@ -36,7 +36,7 @@ def read_log(folder: Path) -> None:
     """Start the exporter on a log as the running one was started: image, command and limits."""
     record = json.loads(output("docker", "inspect", f"{STACK}-log-exporter-1"))[0]
     host = record["HostConfig"]
-    bench_gateway.containers.append(EXPORTER)
+    gateway.containers.append(EXPORTER)
     output(
         *("docker", "run", "--detach", f"--name={EXPORTER}", "--network=none", "--read-only"),
         *(f"--cpu-shares={host['CpuShares']}", f"--cpus={host['NanoCpus'] / 1e9}"),
@@ -46,7 +46,7 @@ def read_log(folder: Path) -> None:
     )
     # It is not its start that is measured.
     pid = int(output("docker", "inspect", "--format", "{{.State.Pid}}", EXPORTER))
-    bench_gateway.wait(answers, pid, EXPORTER, [])
+    gateway.wait(answers, pid, EXPORTER, [])
 
 
 def answers() -> bool:
@@ -68,15 +68,15 @@ def lines_counted() -> int:
 
 def measure(bench: Bench) -> list[str]:
     """Return the table of the rounds."""
-    bench_gateway.prepare(HOSTED, bench)
+    gateway.prepare(HOSTED, bench)
     rates: dict[str, list[float]] = {"without": [], "with": []}
     behind = []
     for number in range(ROUNDS):
         # Each comes first every other time.
         for name in sorted(rates, reverse=number % 2 == 1):
             if name == "with":
-                read_log(bench_gateway.log_of(HOSTED, bench).parent)
-            load = bench_gateway.load_wrk(HOSTED, bench, CONNECTIONS, close=False)
+                read_log(gateway.log_of(HOSTED, bench).parent)
+            load = gateway.load_wrk(HOSTED, bench, CONNECTIONS, close=False)
             if load.error:
                 raise RuntimeError(load.error)
             rates[name].append(load.requests / load.seconds)
@@ -133,16 +133,14 @@ def main() -> int:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.chmod(0o755)
         (work / "tls").mkdir()
-        (work / "body.json").write_text(bench_gateway.BODY)
-        (work / "body.lua").write_text(
-            f"wrk.method = 'POST'\nwrk.body = [[{bench_gateway.BODY}]]\n"
-        )
+        (work / "body.json").write_text(gateway.BODY)
+        (work / "body.lua").write_text(f"wrk.method = 'POST'\nwrk.body = [[{gateway.BODY}]]\n")
         beside = stack.enter_context(neighbour())
-        bench_gateway.make_certificate(work, ["127.0.0.1", beside.gateway])
+        gateway.make_certificate(work, ["127.0.0.1", beside.gateway])
         (work / "tls/server.key").chmod(0o644)
-        stack.callback(bench_gateway.stop)
+        stack.callback(gateway.stop)
         try:
-            ports, pids = bench_gateway.start_replicas(work)
+            ports, pids = gateway.start_replicas(work)
             rows = measure(Bench(work, image, secrets.token_hex(16), ports, pids, beside))
         except (RuntimeError, subprocess.CalledProcessError) as error:
             print(f"Stopped, nothing written: {error}", file=sys.stderr)
@@ -151,7 +149,7 @@ def main() -> int:
         [
             "# What the monitoring costs",
             "",
-            f"Written by `make bench-monitoring`, {datetime.date.today()}, on {os.cpu_count()} "
+            f"Written by `make -C bench monitoring`, {datetime.date.today()}, on {os.cpu_count()} "
             f"processors, {platform.system()} {platform.release().split('-')[0]}: "
             f"{ROUNDS} rounds of {SECONDS} s, by turns, wrk with {CONNECTIONS} connections.",
             "",

@@ -26,7 +26,7 @@ REQUIREMENTS = (
     "requirements.txt",
     "src/api/requirements.txt",
     "tests/requirements.txt",
-    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/requirements/*.txt")),
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/requirements/*.txt")),
 )
 SERVICES = ("pypi", "osv")
 CANARY = "django==3.2"

@@ -1,4 +1,4 @@
-"""Measures the service against other ways to serve the same model: `make bench-api`.
+"""Measures the service against other ways to serve the same model: `make -C bench api`.
 
 All run at once and idle but one, each with one worker on the first core; the load comes from wrk
 on the second. Rounds are interleaved, so that what else the machine does meets all alike. Writes
@@ -27,7 +27,7 @@ from pathlib import Path
 import direct
 
 ROOT = Path(__file__).resolve().parents[1]
-APPS = ROOT / "tests" / "bench_apps"
+APPS = ROOT / "bench" / "apps"
 VENVS = ROOT / ".cache" / "bench"
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "3"))
@@ -239,7 +239,7 @@ def table() -> str:
     lines = [
         "# The service beside other ways to serve the same model",
         "",
-        f"Written by `make bench-api` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: "
+        f"Written by `make -C bench api` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: "
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}. One worker on one core, wrk on "
         f"the other; {ROUNDS} interleaved rounds of {SECONDS} s; medians. The machine is shared: "
         "read the ratios, which are medians over the rounds, not the figures.",
