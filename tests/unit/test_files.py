@@ -372,3 +372,36 @@ def test_folders_above_are_completed_once(tmp_path: Path) -> None:
     entries = [Entry(f"{tmp_path}/a/b/{n}", "file") for n in "xy"]
     paths = [each.path for each in completed(entries, parents=True, check_mode=False)]
     assert paths == [f"{tmp_path}/a", f"{tmp_path}/a/b", f"{tmp_path}/a/b/x", f"{tmp_path}/a/b/y"]
+
+
+PLAY = f"""
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - files: {{files: [{{path: "{{{{ here }}}}/s", content: {SECRET}, secret: true}}]}}
+    - files: {{files: [{{path: "{{{{ here }}}}/s", content: other, secret: true}}]}}
+    - files: {{files: [{{path: "{{{{ here }}}}/s", content: {SECRET}, state: molten}}]}}
+"""
+
+
+def test_ansible_shows_no_secret_at_any_verbosity(here: Path) -> None:
+    (here / "play.yml").write_text(PLAY)
+    facts = json.dumps({"here": str(here), "ansible_python_interpreter": sys.executable})
+    root = MODULE.parents[2]
+    done = subprocess.run(
+        [
+            str(root / ".venv/bin/ansible-playbook"),
+            *["-i", "localhost,", "-c", "local", "-e", facts, "-vvv", "--diff", "play.yml"],
+        ],
+        cwd=here,
+        env=os.environ | {"ANSIBLE_CONFIG": str(root / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "changed=2" in done.stdout, done.stdout + done.stderr
+    assert "its content is secret" in done.stdout
+    assert "must be one of" in done.stdout
+    # But for the line of the play itself, by which Ansible says where a task stands.
+    shown = [line for line in done.stdout.splitlines() if SECRET in line]
+    assert [line for line in shown if "- files: {files:" not in line] == []
