@@ -72,7 +72,7 @@ deploy: $(VENV)/controller ## Bring the service's new code or model live, replic
 	$(PLAYBOOK) playbooks/site.yml --tags docker,api -e __stack_change=deploy
 
 rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: nothing is built, seconds
-	$(RUN) $(if $(RELEASE),--text release="$$RELEASE") playbook playbooks/rollback.yml
+	$(RUN) $(if $(RELEASE),--text api_release="$$RELEASE") playbook playbooks/rollback.yml
 
 releases: $(VENV)/controller ## What can be rolled back to, the live one first
 	@$(ASK) releases
@@ -136,10 +136,10 @@ rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admi
 	$(RUN) --list nginx_new_passwords="$${NAME:-admin}" playbook playbooks/site.yml
 
 backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
-	$(RUN) --path file="$$FILE" playbook playbooks/backup.yml
+	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/backup.yml
 
 restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
-	$(RUN) --path file="$$FILE" playbook playbooks/restore.yml
+	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/restore.yml
 
 forget-future: $(VENV)/controller ## After a clock that was ahead: Prometheus forgets what is from the future
 	$(PLAYBOOK) playbooks/forget_future.yml

@@ -35,7 +35,7 @@ def executable(path: Path, text: str) -> Path:
 def test_the_engines_packages_are_those_of_the_distribution(
     facts: dict[str, str], separate: bool
 ) -> None:
-    packages = render.resolve("docker", "__docker_engine_packages", ansible_facts=facts)
+    packages = render.resolve("docker", "__stack_engine_packages", ansible_facts=facts)
     assert packages[0] == "docker.io"
     assert ("docker-cli" in packages) == separate
 
@@ -113,7 +113,7 @@ def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
         "docker",
         "firewall.nft.j2",
         **DEDICATED,
-        __docker_found={"listeners": heard},
+        __stack_found={"listeners": heard},
         ansible_port=2222,
         docker_open_ports=[29090],
         stack_https_port=8443,
@@ -149,7 +149,7 @@ def test_the_port_of_the_run_stays_open_where_this_machine_has_it(
         "firewall.nft.j2",
         **DEDICATED,
         ansible_port=2222,
-        __docker_found={"listeners": heard},
+        __stack_found={"listeners": heard},
     )
     (rule,) = [r for r in chain(text, "input") if "tcp dport" in r]
     assert re.findall(r"\d+", rule.split("{")[1].split("}")[0]) == ["22", "80", "443", "2222"]
@@ -238,7 +238,7 @@ def machine(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
     executable(bin_dir / "docker", FAKE_DOCKER)
     # Nobody's sudo: whoever runs the tests may not be root.
     executable(bin_dir / "sudo", '#!/bin/bash\nexec "$@"\n')
-    text = render.render("docker", "stack.py.j2", stack_name="app", stack_dir=str(tmp_path / "etc"))
+    text = render.render("stack", "stack.py.j2", stack_name="app", stack_dir=str(tmp_path / "etc"))
     text = text.replace("os.geteuid() != 0", "False").replace("PATIENCE = 180", "PATIENCE = 1")
     command = executable(tmp_path / "app", text)
     return command, state, {"PATH": f"{bin_dir}:{os.environ['PATH']}", "STATE": str(state)}

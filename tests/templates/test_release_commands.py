@@ -67,7 +67,7 @@ class Machine:
         (folder / "bin").mkdir()
         executable(folder / "bin/docker", FAKE_DOCKER)
         text = render.render(
-            "docker", "stack.py.j2", stack_name="app", stack_dir=str(folder / "etc")
+            "stack", "stack.py.j2", stack_name="app", stack_dir=str(folder / "etc")
         )
         text = text.replace("os.geteuid() != 0", "False").replace('"/run/', f'"{folder}/')
         executable(folder / "app", text.replace("PATIENCE = 180", "PATIENCE = 1"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/docker/files/change.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "roles/stack/files/change.py"
 
 # Stands for ansible-playbook or for sshd, by its name: runs each line that it reads.
 OWNER = """#!/bin/bash
