@@ -85,7 +85,7 @@ deploy: $(VENV)/controller ## Bring the service's new code or model live, replic
 	$(PLAYBOOK) playbooks/site.yml --tags docker,api -e __stack_change=deploy
 
 rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: nothing is built, seconds
-	$(RUN) $(if $(RELEASE),--text release="$$RELEASE") playbook playbooks/rollback.yml
+	$(RUN) $(if $(RELEASE),--text api_release="$$RELEASE") playbook playbooks/rollback.yml
 
 releases: $(VENV)/controller ## What can be rolled back to, the live one first
 	@$(ASK) releases
@@ -106,10 +106,10 @@ verify: $(VENV)/controller ## Ask every part of the running stack whether it wor
 	$(PLAYBOOK) playbooks/verify.yml
 
 backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
-	$(RUN) --path file="$$FILE" playbook playbooks/backup.yml
+	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/backup.yml
 
 restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
-	$(RUN) --path file="$$FILE" playbook playbooks/restore.yml
+	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/restore.yml
 
 test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, page and security tests (TIER=unit)
 	@$(if $(filter page,$(or $(TIER),page)),$(BIN)/python tests/page/supplies.py)

@@ -561,9 +561,9 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
 
   local before database
   before=$(oldest) database=$(grafana_database)
-  losing_nothing "the figures are saved" play backup -e "file=$WORK/figures.tar.gz"
+  losing_nothing "the figures are saved" play backup -e "monitoring_archive_path=$WORK/figures.tar.gz"
   check "nothing of it stays on the machine's side" test ! -e "/etc/$STACK/figures.tar.gz"
-  play backup -e "file=$WORK/figures.tar.gz"
+  play backup -e "monitoring_archive_path=$WORK/figures.tar.gz"
   check "a backup replaces no file" grep -q 'Name a file that does not exist yet' "$WORK/log"
   until_passes healthy
   docker stop "$STACK-prometheus-1" >/dev/null
@@ -577,9 +577,9 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   until_passes grafana_accepts_what_is_shown
   check "and so is what Grafana knew" test "$(grafana_database)" != "$database"
   head -c "$(($(stat --format %s "$WORK/figures.tar.gz") / 2))" "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
-  play restore -e "file=$WORK/half.tar.gz"
+  play restore -e "monitoring_archive_path=$WORK/half.tar.gz"
   check "half a backup is refused, and the message says that nothing was changed" grep -q 'Nothing was changed' "$WORK/log"
-  losing_nothing "the figures are brought back" play restore -e "file=$WORK/figures.tar.gz"
+  losing_nothing "the figures are brought back" play restore -e "monitoring_archive_path=$WORK/figures.tar.gz"
   until_passes healthy
   check "those of before are there again" test "$(oldest)" -le "$((before + 15))"
   check "and so is what Grafana knew before" grafana_found grep -q "$database"

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from plugins.filter.typed import typed_values  # noqa: E402
 
-ROLES = ("docker", "certs", "api", "nginx", "monitoring", "host")
+ROLES = ("stack", "docker", "certs", "api", "nginx", "monitoring", "host")
 # By name: what a user adds beside them (host_vars, a vault) is not the default inventory.
 SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring.yml")
 STACK_FILE = ROOT / SHARED[0]
@@ -225,7 +225,7 @@ def stack_variables() -> list[tuple[str, Any, str]]:
 
 
 def _stack_table() -> Iterator[str]:
-    spec = _spec("docker", "stack")
+    spec = _spec("stack")
     yield f"### stack: {spec['short_description']}"
     yield ""
     yield "| variable | type | default | what it does |"
@@ -238,7 +238,7 @@ def _stack_table() -> Iterator[str]:
 def tables() -> str:
     """Return the generated part of the README, without its markers."""
     parts = ["\n".join(_stack_table())]
-    parts += ["\n".join(_role_table(role)) for role in ROLES]
+    parts += ["\n".join(_role_table(role)) for role in ROLES[1:]]
     return "\n\n" + "\n\n".join(parts) + "\n\n"
 
 

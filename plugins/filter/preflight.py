@@ -1,6 +1,6 @@
 """What keeps a machine from carrying the stack, as sentences that say what to do.
 
-Every function takes what roles/docker/files/survey.py found and what the run wants (`settings`, see
+Every function takes what roles/stack/files/survey.py found and what the run wants (`settings`, see
 __docker_wanted in roles/docker/vars/main.yml), and returns one sentence for each problem.
 """
 

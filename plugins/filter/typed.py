@@ -5,12 +5,14 @@ specs accepts text that could be converted and hands it to the roles unconverted
 converted, or refused in one sentence with an example of how the value is written.
 
 `typed_values` converts what a run was given (plugins/callback/typed_values.py calls it); `typed`
-converts the result of a template, which is known only when a task uses it.
+converts the result of a template, which is known only when a task uses it. `unknown_names` finds
+the misspelled ones.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -288,9 +290,27 @@ def typed_values(variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     return changed, wrong
 
 
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Return the names that look like public variables of a role but that no spec knows.
+
+    Each is followed by the known name that it resembles, if there is one.
+    """
+    roles = {path.name for path in ROOT.glob("roles/*")}
+    found = []
+    for name in sorted(set(names) - specs().keys()):
+        if "_" in name and name.partition("_")[0] in roles:
+            like = difflib.get_close_matches(name, specs(), n=1, cutoff=0.8)
+            found.append(f"{name} (did you mean {like[0]}?)" if like else name)
+    return found
+
+
 class FilterModule:
     """What Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"typed": typed, "typed_values": typed_values}
+        return {
+            "typed": typed,
+            "typed_values": typed_values,
+            "unknown_names": unknown_names,
+        }

@@ -22,20 +22,22 @@ CASTS: dict[str, tuple[type, ...]] = {
 }
 
 each_role = pytest.mark.parametrize("role", ROLES)
+# Defaults of the shared variables stand in the inventory.
+each_own = pytest.mark.parametrize("role", [role for role in ROLES if role != "stack"])
 
 
-@each_role
+@each_own
 def test_specs_name_the_variables_of_the_defaults(role: str) -> None:
     assert list(options(role)) == list(role_yaml(role, "defaults/main.yml"))
 
 
-@each_role
+@each_own
 def test_specs_hold_the_values_of_the_defaults(role: str) -> None:
     said = {name: option.get("default") for name, option in options(role).items()}
     assert said == role_yaml(role, "defaults/main.yml")
 
 
-@each_role
+@each_own
 def test_types_of_the_specs_fit_the_defaults(role: str) -> None:
     assert misfits(role_yaml(role, "defaults/main.yml"), options(role)) == []
 
@@ -58,7 +60,7 @@ def described(option: dict[str, Any]) -> bool:
     return bool(option.get("description", "").endswith(".")) and all(map(described, parts))
 
 
-@each_role
+@each_own
 def test_every_variable_is_described_in_a_sentence(role: str) -> None:
     assert [name for name, option in options(role).items() if not described(option)] == []
 
@@ -114,13 +116,13 @@ def test_role_never_names_another_roles_variable(role: str) -> None:
     theirs = {
         name
         for other in ROLES
-        if other != role
+        if other not in (role, "stack")
         for name in [
             *role_yaml(other, "defaults/main.yml"),
             *role_yaml(other, "vars/main.yml"),
         ]
     }
-    internal = "|".join(other for other in ROLES if other != role)
+    internal = "|".join(other for other in ROLES if other not in (role, "stack"))
     found = []
     for path in sorted((ROOT / "roles" / role).rglob("*")):
         if not path.is_file() or path.suffix in (".pyc", ".json"):
@@ -135,7 +137,7 @@ def test_role_never_names_another_roles_variable(role: str) -> None:
 
 @each_role
 def test_shared_variables_that_a_role_reads_exist(role: str) -> None:
-    known = set(STACK) | shared_facts()
+    known = set(STACK) | set(role_yaml("stack", "vars/main.yml")) | shared_facts()
     # Handed over by an include, or names of Prometheus and of Docker's labels.
     local = {
         "stack_image",
@@ -156,15 +158,15 @@ def test_shared_variables_that_a_role_reads_exist(role: str) -> None:
 
 
 def shared_facts() -> set[str]:
-    """Return the __stack_… names that tasks set."""
+    """Return the __stack_… names that tasks set or register."""
     texts = [p.read_text() for p in ROOT.glob("roles/*/tasks/*.yml")]
-    return set(re.findall(r"(?m)^\s+(__stack_\w+):", "\n".join(texts)))
+    return set(re.findall(r"(?m)^\s+(?:register: )?(__stack_\w+)(?::|$)", "\n".join(texts)))
 
 
 def test_public_variables_are_not_cast() -> None:
     # They have their types: plugins/callback/typed_values.py converts what was given.
     kinds = {n: o["type"] for role in ROLES for n, o in options(role).items()}
-    kinds |= {n: o["type"] for n, o in options("docker", "stack").items()}
+    kinds |= {n: o["type"] for n, o in options("stack").items()}
     files = [p for p in (ROOT / "roles").rglob("*") if p.suffix in (".yml", ".j2")]
     casts = re.compile(r"\b(\w+) \| (bool|int|float)\b|\b(\w+) \| map\('(bool|int|float)'\)")
     found = [
@@ -183,7 +185,7 @@ def test_stack_variables_are_shared_or_internal() -> None:
 
 def test_specs_name_the_shared_variables_and_fit_them() -> None:
     public = {name: value for name, value in STACK.items() if name.startswith("stack_")}
-    spec = options("docker", "stack")
+    spec = options("stack")
     assert list(spec) == list(public)
     assert misfits(public, spec) == []
     assert [n for n, o in spec.items() if o["type"] == "list" and "elements" not in o] == []

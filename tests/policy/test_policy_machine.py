@@ -49,7 +49,7 @@ def test_every_play_speaks_to_the_machines_own_engine(play: dict[str, object]) -
 def test_nothing_of_the_users_environment_leads_to_another_engine() -> None:
     pinned = STACK["__stack_engine_environment"]
     assert {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} <= set(pinned)
-    survey = runpy.run_path(str(ROOT / "roles/docker/files/survey.py"))
+    survey = runpy.run_path(str(ROOT / "roles/stack/files/survey.py"))
     assert survey["ENGINE"] == {"DOCKER_HOST": pinned["DOCKER_HOST"]}
     # An empty text is no boolean for the modules, so they are given their own.
     assert {"docker_host", "tls", "validate_certs", "api_version"} <= set(
@@ -79,10 +79,10 @@ def test_an_engine_that_is_stopped_is_started_and_nothing_is_installed_over_it(
     (condition,) = [
         task["when"]
         for _, task in role_tasks()
-        if (calls(task, "apt") or {}).get("name") == "{{ __docker_engine_packages }}"
+        if (calls(task, "apt") or {}).get("name") == "{{ __stack_engine_packages }}"
     ]
     found = {"installation": {"installed": installed}}
-    known = {"__stack_engine_answers": answers, "__docker_found": found}
+    known = {"__stack_engine_answers": answers, "__stack_found": found}
     assert render.resolve("docker", condition, **known) is expected
 
 

@@ -19,7 +19,7 @@ READS |= {"import_tasks", "include_tasks", "import_role", "include_role", "docke
 STANDS_FOR_IT = {
     "docker/base: Pull it": "Bring the pulled image to today's packages",
     "docker/base: Make it on this machine": "Bring the pulled image to today's packages",
-    "docker/prune: Let go of old releases, and of images that nothing needs any more": "it tidies",
+    "stack/prune: Let go of old releases, and of images that nothing needs any more": "it tidies",
     "docker/build: Bring its context to the machine": "Build the image",
     "api/main: Try what is new": "Roll it out: the same containers",
     "api/main: Start all at once where none runs yet": "Roll it out: the same containers",
@@ -34,6 +34,8 @@ STANDS_FOR_IT = {
 HOW = {
     "api_gateway_port": "a roll-out asks there",
     "api_gateway_address": "a roll-out asks there",
+    "api_release": "a rollback",
+    "monitoring_archive_path": "a backup",
     "api_healthy_timeout": "how long a roll-out waits",
     "docker_base_source": "where a base image comes from",
     "stack_ca_bundle": "how an image is built",
@@ -63,7 +65,7 @@ def run_files() -> tuple[Path, ...]:
 
     for role in ROLES:
         add(role, "main.yml")
-    add("docker", "prune.yml")
+    add("stack", "prune.yml")
     return tuple(path for path in found if path.stem not in ("preflight", "verify"))
 
 

@@ -33,7 +33,7 @@ def executable(path: Path, text: str) -> Path:
 def test_the_engines_packages_are_those_of_the_distribution(
     facts: dict[str, str], separate: bool
 ) -> None:
-    packages = render.resolve("docker", "__docker_engine_packages", ansible_facts=facts)
+    packages = render.resolve("docker", "__stack_engine_packages", ansible_facts=facts)
     assert packages[0] == "docker.io"
     assert ("docker-cli" in packages) == separate
 
@@ -111,7 +111,7 @@ def test_the_way_in_by_ssh_and_the_gateway_stay_open() -> None:
         "docker",
         "firewall.nft.j2",
         **DEDICATED,
-        __docker_found={"listeners": heard},
+        __stack_found={"listeners": heard},
         ansible_port=2222,
         docker_open_ports=[29090],
         stack_https_port=8443,
@@ -147,7 +147,7 @@ def test_the_port_of_the_run_stays_open_where_this_machine_has_it(
         "firewall.nft.j2",
         **DEDICATED,
         ansible_port=2222,
-        __docker_found={"listeners": heard},
+        __stack_found={"listeners": heard},
     )
     (rule,) = [r for r in chain(text, "input") if "tcp dport" in r]
     assert re.findall(r"\d+", rule.split("{")[1].split("}")[0]) == ["22", "80", "443", "2222"]

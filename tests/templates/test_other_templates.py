@@ -292,7 +292,7 @@ def test_what_only_grafana_needs_is_checked_only_where_it_may_run() -> None:
     assert re.findall(r"monitoring_grafana_(?!wanted\b)\w+", text) == []
     (task,) = [t for t in yaml.safe_load(text) if "preflight_grafana.yml" in str(t)]
     assert task["when"] == "__monitoring_grafana_wanted"
-    assert "stack_grafana_port" not in (ROOT / "roles/docker/tasks/preflight.yml").read_text()
+    assert "stack_grafana_port" not in (ROOT / "roles/stack/tasks/preflight.yml").read_text()
 
 
 # ---- Grafana ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from unit.namespace import in_namespace
 
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/docker/files/survey.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "roles/stack/files/survey.py"
 survey = runpy.run_path(str(SCRIPT))
 
 

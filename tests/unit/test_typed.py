@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugins.filter.typed import WrongValue, convert, example, specs, typed_values
+from plugins.filter.typed import WrongValue, convert, example, specs, typed_values, unknown_names
 
 BOOL: dict[str, Any] = {"type": "bool"}
 INT: dict[str, Any] = {"type": "int"}
@@ -175,3 +175,15 @@ def test_own_templates_of_the_project_stay() -> None:
         [],
     )
     assert typed_values({"stack_public_https_port": "{{ stack_https_port }}"}) == ({}, [])
+
+
+def test_a_name_that_no_spec_knows_is_found_with_the_one_it_resembles() -> None:
+    given = ["nginx_rate_limt", "stack_colour", "ansible_host", "inventory_hostname", "stack_name"]
+    assert unknown_names([*given, "certs_own_key_path", "__nginx_dir", "nginx"]) == [
+        "nginx_rate_limt (did you mean nginx_rate_limit?)",
+        "stack_colour",
+    ]
+
+
+def test_every_public_variable_is_known() -> None:
+    assert unknown_names(specs()) == []
