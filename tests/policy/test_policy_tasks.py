@@ -355,6 +355,7 @@ def test_container_of_a_moment_does_not_pass_for_one_of_the_stack() -> None:
 
 # ---- no programs in Jinja -----------------------------------------------------------------------
 
+
 def test_nothing_is_computed_by_statements_in_jinja() -> None:
     files = [p for p in (ROOT / "roles").rglob("*") if p.suffix in (".yml", ".j2", ".conf", ".sh")]
     assert files
