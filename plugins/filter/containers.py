@@ -152,13 +152,15 @@ def run_arguments(options: Container) -> list[str]:
     It has no name, address, published port or label of the container that the options are of.
     """
     lists = {"cap_drop": "cap-drop", "security_opts": "security-opt", "tmpfs": "tmpfs"}
-    lists |= {"volumes": "volume", "ulimits": "ulimit"}
+    lists |= {"volumes": "volume"}
     single = {"network_mode": "network", "user": "user", "memory": "memory", "cpus": "cpus"}
     single |= {"memory_swap": "memory-swap", "pids_limit": "pids-limit"}
     return [
         *(["--read-only"] if options["read_only"] else []),
         *(f"--{flag}={options[key]}" for key, flag in single.items()),
         *(f"--{flag}={each}" for key, flag in lists.items() for each in options.get(key, [])),
+        # The module writes name:soft:hard, the command name=soft:hard.
+        *(f"--ulimit={each.replace(':', '=', 1)}" for each in options.get("ulimits", [])),
     ]
 
 

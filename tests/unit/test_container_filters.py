@@ -175,6 +175,7 @@ def test_a_service_is_tried_when_none_of_its_replicas_is_like_this(
 
 def test_a_container_of_a_moment_is_as_confined_and_takes_no_name_address_or_port() -> None:
     own = WEB | {"published_ports": ["80:80"], "volumes": ["/a:/b:ro"], "tmpfs": ["/tmp"]}
+    own |= {"ulimits": ["nofile:8192:8192"]}
     assert run_arguments(container_options(own, COMMON)) == [
         "--read-only",
         "--network=net",
@@ -186,6 +187,7 @@ def test_a_container_of_a_moment_is_as_confined_and_takes_no_name_address_or_por
         "--cap-drop=ALL",
         "--tmpfs=/tmp",
         "--volume=/a:/b:ro",
+        "--ulimit=nofile=8192:8192",
     ]
 
 
