@@ -603,6 +603,36 @@ upgrades() {
   check "and replaces nothing" test "$before" = "$(running)"
 }
 
+# The last commit before containers, files and the machine's command were described as data.
+readonly BEFORE=d16ea77
+
+# An installation of an earlier commit: one run takes it over, and keeps its data.
+taken_over() {
+  local kept first
+  if ! git cat-file -e "$BEFORE^{commit}" 2>/dev/null; then
+    echo "SKIP an installation of $BEFORE: this checkout has no history"
+    return
+  fi
+  play teardown
+  mkdir "$WORK/earlier"
+  git archive "$BEFORE" | tar --extract --directory "$WORK/earlier"
+  ln -s "$PWD/.venv" "$WORK/earlier/.venv"
+  PLANNED="$WORK/earlier" check "a stack of $BEFORE comes up" play site
+  check "it predicts" predicts
+  kept=$(sha256sum /etc/"$STACK"/{ca.crt,secrets/ca.key,secrets/user-admin,tls/server.crt})
+  first=$(oldest)
+  losing_nothing "one run takes it over" play site
+  check "it keeps certificate, CA and password" test "$kept" = "$(sha256sum /etc/"$STACK"/{ca.crt,secrets/ca.key,secrets/user-admin,tls/server.crt})"
+  check "and the metrics" test -n "$first" -a "$(oldest)" -le "$((first + 15))"
+  check "and the history of both" bash -c "[ \$($STACK history | grep -c 'start-project .* done') = 2 ]"
+  check "and the releases" bash -c "[ \$($STACK releases | grep -c start-project) = 2 ]"
+  check "a run after that passes" play site
+  check "and changes nothing" changed_nothing
+  check "the release before is rolled back to" play rollback
+  check "and predicts" predicts
+  check "a run after that passes" play site
+}
+
 # NAME FUNCTION: a part that a short run (LIFECYCLE=short) leaves out.
 part() {
   if [[ ${LIFECYCLE:-} == short ]]; then
@@ -683,6 +713,7 @@ check "it predicts after all that" predicts
 
 part "a torn write-ahead log" torn_log
 part "upgrades" upgrades
+part "an installation of an earlier commit" taken_over
 
 first=$(oldest)
 check "it stops" play stop
