@@ -1,9 +1,9 @@
 """Containers: what a role wants, resolved into options, held against what the survey found.
 
 A wanted container is a dictionary of options of community.docker.docker_container, with a few keys
-of our own (see OWN_KEYS). A found one is what roles/stack/files/survey.py prints of it. Both are
-told apart by their names; whether they are the same says the label `stack.config`, a hash of the
-resolved options as Docker Compose's config-hash is, together with the id of the image.
+of our own (see OWN_KEYS). A found one is what roles/stack/files/survey.py prints of it. They are
+matched by name. Whether they are the same is decided by the label `stack.config`, a hash of the
+resolved options like Docker Compose's config-hash, and by the id of the image.
 """
 
 from __future__ import annotations

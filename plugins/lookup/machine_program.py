@@ -27,7 +27,7 @@ options:
 """
 RETURN = """
 _raw:
-  description: One dictionary with V(path) of the file and its V(sha256).
+  description: Path of the file on the controller.
   type: list
 """
 
@@ -65,12 +65,12 @@ def build(package: Path, settings: str) -> bytes:
 class LookupModule(LookupBase):
     """`lookup('machine_program', settings_path)`."""
 
-    def run(self, terms: list[Any], variables: Any = None, **_: Any) -> list[dict[str, str]]:
-        """Return one dictionary; see RETURN."""
+    def run(self, terms: list[Any], variables: Any = None, **_: Any) -> list[str]:
+        """Return the path of the program; see RETURN."""
         try:
             program = build(PACKAGE, str(terms[0]))
-            sha256 = hashlib.sha256(program).hexdigest()
-            path = Path(constants.DEFAULT_LOCAL_TMP) / f"machine-{sha256[:12]}.pyz"
+            name = f"machine-{hashlib.sha256(program).hexdigest()[:12]}.pyz"
+            path = Path(constants.DEFAULT_LOCAL_TMP) / name
             if not path.exists():
                 # Several workers may make it at once.
                 descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
@@ -79,4 +79,4 @@ class LookupModule(LookupBase):
                 os.replace(unfinished, path)
         except OSError as error:
             raise AnsibleLookupError(f"cannot make the machine's program: {error}") from error
-        return [{"path": str(path), "sha256": sha256}]
+        return [str(path)]

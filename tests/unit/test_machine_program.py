@@ -21,9 +21,9 @@ PLAY = """
         executable: "{{ ansible_python_interpreter | quote }}"
       register: sent
     - name: Install it
-      ansible.builtin.copy: {src: "{{ __stack_program.path }}", dest: "{{ app }}", mode: "0755"}
+      ansible.builtin.copy: {src: "{{ __stack_program }}", dest: "{{ app }}", mode: "0755"}
     - name: Install it again
-      ansible.builtin.copy: {src: "{{ __stack_program.path }}", dest: "{{ app }}", mode: "0755"}
+      ansible.builtin.copy: {src: "{{ __stack_program }}", dest: "{{ app }}", mode: "0755"}
       register: again
     - name: Show both
       ansible.builtin.copy:
