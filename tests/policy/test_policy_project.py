@@ -187,3 +187,11 @@ def test_every_number_of_the_benchmark_is_held_or_explained() -> None:
         x for row in re.findall(r"(?m)^\| ([45]\.[\d., ]+) \|", text) for x in row.split(", ")
     }
     assert held | explained == wanted
+
+
+def test_every_path_in_the_architecture_is_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    paths = {word for word in re.findall(r"`([\w./-]+)`", text) if "/" in word}
+    paths -= {"/metrics", "community.docker.docker_container"}
+    assert len(paths) > 40
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
