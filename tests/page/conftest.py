@@ -34,7 +34,9 @@ def environment() -> dict[str, str]:
     return found if all(found.get(name) for name in ASKED_FOR) else {}
 
 
-@pytest.fixture(scope="session")
+# Until the end of a file only: Playwright keeps an event loop running, and the tests of another
+# tier that this process may run next start their own.
+@pytest.fixture(scope="module")
 def browser(environment: dict[str, str]) -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
