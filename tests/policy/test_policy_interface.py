@@ -143,7 +143,6 @@ def test_shared_variables_that_a_role_reads_exist(role: str) -> None:
         "stack_image",
         "stack_to_run",
         "stack_container",
-        "stack_restart",
         "stack_healthy_timeout",
         "stack_ports",
         "stack_ports_unless",
