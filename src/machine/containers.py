@@ -81,16 +81,20 @@ def describe(record: Record) -> Container:
 
 def find(settings: Settings) -> list[Container]:
     """Return the stack's containers by name, without those of a run that is under way."""
-    records = engine.records(settings.stack)
-    found = [describe(record) for record in records if not name_of(record).endswith(TEMPORARY)]
+    return [each for each in find_all(settings) if not each.name.endswith(TEMPORARY)]
+
+
+def find_all(settings: Settings) -> list[Container]:
+    """Return every container of the stack by name, those of a run that was cut off included."""
+    found = [describe(record) for record in engine.records(settings.stack)]
     return sorted(found, key=lambda container: container.name)
 
 
-def in_order(settings: Settings) -> list[list[Container]]:
-    """Return the containers in the order to start them: replicas, gateway, rest."""
+def in_order(found: list[Container]) -> list[list[Container]]:
+    """Return containers in the order to start them: replicas, gateway, rest."""
     rank = {"api": 0, "nginx": 1}
     groups: list[list[Container]] = [[], [], []]
-    for container in find(settings):
+    for container in found:
         groups[rank.get(container.component, 2)].append(container)
     return groups
 
@@ -121,7 +125,7 @@ def start(settings: Settings) -> None:
     They do not hold up the next group: the gateway passes over a replica that does not respond.
     """
     unready: list[str] = []
-    for group in in_order(settings):
+    for group in in_order(find(settings)):
         names = [c.name for c in group if c.state != "running"]
         if names:
             # It starts those that it can, and prints why it cannot start the others.
@@ -136,7 +140,7 @@ def start(settings: Settings) -> None:
 
 def stop(settings: Settings) -> None:
     """Stop the gateway first, so that requests in flight end while their replicas still run."""
-    replicas, gateway, rest = in_order(settings)
+    replicas, gateway, rest = in_order(find_all(settings))
     for group in (gateway, replicas + rest):
         names = [c.name for c in group if c.state in ("running", "paused", "restarting")]
         if names:

@@ -38,6 +38,13 @@ def test_the_stack_stops_the_gateway_first(machine: Machine) -> None:
     ]
 
 
+def test_the_stack_stops_what_an_interrupted_run_has_left(machine: Machine) -> None:
+    left = {"app-nginx-stand-in": {"image": "i", "running": True, "component": "nginx"}}
+    machine.write(containers=left)
+    assert machine("stop") == (0, "stopped app-nginx-stand-in\n")
+    assert machine("start") == (0, "")
+
+
 def test_what_stays_unhealthy_is_named_and_keeps_nothing_else_from_its_start(
     machine: Machine,
 ) -> None:
