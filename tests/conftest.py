@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,14 @@ class Tiers:
         for tier in sorted(filter(None, self.counts)):
             numbers = (f"{self.counts[tier][k]:5} {k}" for k in ("passed", "failed", "skipped"))
             terminalreporter.line(f"{tier:10}{','.join(numbers)} in {self.seconds[tier]:.0f} s")
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Let files of tests have the usual modes, whatever the user's umask or an earlier test."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -297,7 +298,7 @@ def test_a_full_disk_leaves_the_old_file_and_names_what_was_changed(tmp_path: Pa
     said = in_namespace(f"""
         mount -t tmpfs -o size=16k none {tmp_path}
         echo old > {tmp_path}/b
-        {sys.executable} {MODULE} <<<'{json.dumps(given)}' || true
+        {shlex.quote(sys.executable)} {shlex.quote(str(MODULE))} <<<'{json.dumps(given)}' || true
         cat {tmp_path}/b
         ls -A {tmp_path}""")
     result, *rest = said.strip().splitlines()
