@@ -25,13 +25,14 @@ class CannotMake(Exception):
     """This machine, or this user, cannot make network namespaces."""
 
 
-def _ip(*arguments: str) -> None:
+def _ip(*arguments: str) -> str:
     try:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise CannotMake("no ip command on this machine") from error
     except subprocess.CalledProcessError as error:
         raise CannotMake(f"ip {' '.join(arguments)}: {error.stderr.strip()}") from error
+    return done.stdout
 
 
 class Neighbour:
@@ -90,8 +91,12 @@ def neighbour() -> Iterator[Neighbour]:
     # Thousands of sockets at once; a shell usually allows 1,024.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # The range kept for tests of networks (RFC 2544): two runs at once are unlikely to meet.
-    number = random.randrange(16)
+    # The range kept for tests of networks (RFC 2544), a part that no other test holds now.
+    routes = _ip("route")
+    free = [number for number in range(16) if f"198.19.{16 * number}.0/20" not in routes]
+    if not free:
+        raise CannotMake("every part of 198.19.0.0/16 is routed here")
+    number = random.choice(free)
     tag = f"{number:x}{random.randrange(16**5):05x}"
     link = IPv4Network(f"198.18.{16 * number}.0/30")
     pool = IPv4Network(f"198.19.{16 * number}.0/20")
