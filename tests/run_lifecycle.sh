@@ -572,8 +572,10 @@ http.server.HTTPServer((sys.argv[2], 19098), Receiver).serve_forever()' "$WORK/a
   until_passes healthy
   check "its figures are lost" test "$(oldest || echo 9999999999)" -gt "$before"
   check "Grafana's password changes after the backup" play site "${GRAFANA_IMAGE[@]}" -e monitoring_grafana_password=later-than-the-backup
-  docker exec "$STACK-grafana-1" rm /var/lib/grafana/grafana.db
-  docker restart "$STACK-grafana-1" >/dev/null
+  # While it is stopped: asked in between, it would make the database again, with the password of before.
+  docker stop "$STACK-grafana-1" >/dev/null
+  rm "$(docker volume inspect --format '{{.Mountpoint}}' "$STACK-grafana")/grafana.db"
+  docker start "$STACK-grafana-1" >/dev/null
   until_passes grafana_accepts_what_is_shown
   check "and so is what Grafana knew" test "$(grafana_database)" != "$database"
   head -c "$(($(stat --format %s "$WORK/figures.tar.gz") / 2))" "$WORK/figures.tar.gz" >"$WORK/half.tar.gz"
