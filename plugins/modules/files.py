@@ -417,11 +417,11 @@ def main() -> None:
     path = ""
     try:
         listed = [entry(each) for each in module.params["files"]]
-        todo = changes(completed(listed, module.params["parents"], module.check_mode))
-        for change in [] if module.check_mode else todo:
+        differing = changes(completed(listed, module.params["parents"], module.check_mode))
+        for change in [] if module.check_mode else differing:
             if change.writes and change.wanted.validate:
                 change.validated(module.tmpdir)
-        for change in todo:
+        for change in differing:
             path = change.wanted.path
             if not module.check_mode:
                 change.apply()
@@ -433,8 +433,8 @@ def main() -> None:
             msg=f"{path}: {error.strerror}. Changed before it: {', '.join(done) or 'nothing'}.",
             changed_paths=done,
         )
-    shown = [each for change in todo for each in change.differences()] if module._diff else []
-    new = [change.wanted.path for change in todo if change.before.state == "absent"]
+    shown = [each for change in differing for each in change.differences()] if module._diff else []
+    new = [change.wanted.path for change in differing if change.before.state == "absent"]
     module.exit_json(changed=bool(done), changed_paths=done, new_paths=new, diff=shown)
 
 

@@ -147,7 +147,7 @@ def staging(volume: Path) -> Iterator[Path]:
 
 
 def swap(stack: str, component: str, folder: Path, new: Path) -> None:
-    """Put new data in the old data's place; roll that back if the container is unhealthy."""
+    """Replace the data with new data; restore the old if the container is unhealthy with it."""
     before, name = folder.with_name(BEFORE), f"{stack}-{component}-1"
     with stopped(stack, component) as runs:
         folder.rename(before)

@@ -3,7 +3,7 @@
 The engine restarts what ends, never what hangs. Every few seconds the watch asks each replica's
 /livez, past the gateway; one that no longer starts and fails three times in a row is restarted. It
 starts until it takes connections: a replica listens once it can serve. One at a time, and none
-while a run of Ansible changes the stack. A paused container is left alone: somebody wants it so.
+while a run of Ansible changes the stack. A paused container is left alone: an operator paused it.
 Each restart is a line of the history.
 """
 

@@ -85,7 +85,7 @@ class Machine:
         patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
         # It names the machine's own; this brings the environment back.
         patch.setenv("DOCKER_HOST", "tcp://elsewhere")
-        # Whoever runs the tests may not be root.
+        # The user who runs the tests may not be root.
         patch.setattr(cli, "become_root", lambda: None)
         patch.setattr(containers, "START_SECONDS", 1)
         self.write(containers={}, images=[], calls=[])
