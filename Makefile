@@ -102,8 +102,8 @@ logs: $(VENV)/controller ## Last lines of every container and of the access log 
 env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
 	@$(ASK) env
 
-verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
-	$(PLAYBOOK) playbooks/verify.yml
+doctor: $(VENV)/controller ## Check the machine and the stack on one page (changes nothing)
+	@$(BIN)/python tools/doctor.py
 
 backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
 	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/backup.yml
@@ -124,6 +124,9 @@ help: ## Show this; make help-dev shows the rest
 	@$(call explained,1)
 
 ##@ Rarely needed
+
+verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
+	$(PLAYBOOK) playbooks/verify.yml
 
 history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
 	@$(ASK) history '$(LINES)'
@@ -226,7 +229,7 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@bash tools/venv.sh .cache/$* $<
 	@touch $@
 
-.PHONY: start-project stop-project plan deploy rollback releases upgrade status logs env verify backup restore test teardown help
-.PHONY: history maintenance rotate-cert rotate-password forget-future check-tls audit model
+.PHONY: start-project stop-project plan deploy rollback releases upgrade status logs env doctor backup restore test teardown help
+.PHONY: verify history maintenance rotate-cert rotate-password forget-future check-tls audit model
 .PHONY: test-all test-security test-faults test-lifecycle test-matrix test-vm lint check-nginx check-model fuzz
 .PHONY: dashboards docs docs-picture archive help-dev

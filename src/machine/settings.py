@@ -17,6 +17,8 @@ class Settings:
     metrics_dir: Path
     # Where locks are: they end with the machine.
     run_dir: Path = Path("/run")
+    # Of the checkout that installed the stack.
+    version: str = "0.0.0"
 
     @classmethod
     def load(cls, source: str) -> "Settings":

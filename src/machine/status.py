@@ -18,6 +18,7 @@ class Status:
     """What `status --json` prints."""
 
     stack: str
+    version: str
     containers: list[containers.Container]
     certificate_days_left: int | None
     certificate_fault: str
@@ -35,6 +36,7 @@ def look(settings: Settings) -> Status:
     """Return the state of the stack now."""
     return Status(
         stack=settings.stack,
+        version=settings.version,
         containers=containers.find(settings),
         certificate_days_left=certificate_days_left(settings),
         certificate_fault=certificate_fault(settings),
@@ -102,6 +104,7 @@ def in_full(status: Status) -> str:
     lines = [
         table([asdict(container) for container in status.containers], columns),
         "",
+        f"version: {status.version}",
         f"certificate: {status.certificate_days_left} days left",
     ]
     if status.certificate_fault:

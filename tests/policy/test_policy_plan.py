@@ -42,6 +42,7 @@ HOW = {
     "docker_min_disk_mb": "the preflight",
     "docker_min_memory_mb": "the preflight",
     "stack_lab": "the preflight",
+    "stack_accepted_version": "the preflight",
 }
 
 

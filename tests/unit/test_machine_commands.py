@@ -140,6 +140,7 @@ def test_the_state_as_json_has_the_keys_that_scripts_read(machine: Machine) -> N
     found = json.loads(machine("status", "--json")[1])
     assert list(found) == [
         "stack",
+        "version",
         "containers",
         "certificate_days_left",
         "certificate_fault",

@@ -75,8 +75,10 @@ def test_ansible_sends_it_and_installs_it_once_from_a_folder_of_any_name(tmp_pat
     checkout = tmp_path / "a checkout"
     for name in ("plugins", "inventory", "src/machine"):
         shutil.copytree(ROOT / name, checkout / name)
-    shutil.copy(ROOT / "ansible.cfg", checkout)
-    (checkout / "play.yml").write_text(PLAY)
+    for name in ("ansible.cfg", "VERSION"):
+        shutil.copy(ROOT / name, checkout)
+    (checkout / "playbooks").mkdir()
+    (checkout / "playbooks/play.yml").write_text(PLAY)
     (tmp_path / "history.jsonl").write_text('{"what": "deploy"}\n')
     given = {
         "stack_name": "app",
@@ -84,7 +86,12 @@ def test_ansible_sends_it_and_installs_it_once_from_a_folder_of_any_name(tmp_pat
         "app": str(tmp_path / "app"),
         "ansible_python_interpreter": sys.executable,
     }
-    command = [str(ROOT / ".venv/bin/ansible-playbook"), "-e", json.dumps(given), "play.yml"]
+    command = [
+        str(ROOT / ".venv/bin/ansible-playbook"),
+        "-e",
+        json.dumps(given),
+        "playbooks/play.yml",
+    ]
     environment = os.environ | {"ANSIBLE_LOCAL_TEMP": str(tmp_path / "local tmp")}
     done = subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120

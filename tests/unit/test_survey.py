@@ -296,3 +296,15 @@ def test_the_survey_is_json_and_changes_nothing(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert {"listeners", "routes", "engine", "places", "installation"} <= set(found)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [(None, ""), ('{"stack": "app"}', "0.0.0"), ('{"version": "1.2.3"}', "1.2.3"), ("{", "0.0.0")],
+)
+def test_the_version_of_the_installed_stack_is_found(
+    tmp_path: Path, content: str | None, version: str
+) -> None:
+    if content is not None:
+        (tmp_path / "stack.json").write_text(content)
+    assert survey["installed_version"](tmp_path / "stack.json") == version

@@ -1,6 +1,9 @@
 """Look at the machine and print what is found as JSON; nothing is changed.
 
-Usage: survey.py STACK PACKAGES PATH...   PACKAGES, with commas, are installed where no engine is
+Usage: survey.py STACK SETTINGS PACKAGES PATH...
+
+SETTINGS is the file of the installed stack's settings; PACKAGES, with commas, are installed where
+no engine is.
 
 One process instead of a task for each question. Decisions are made from it in the roles and in
 plugins/filter/preflight.py.
@@ -223,19 +226,31 @@ def engine(stack: str) -> dict[str, Any]:
     }
 
 
-def survey(stack: str, packages: list[str], paths: list[str]) -> dict[str, Any]:
+def installed_version(settings: Path) -> str:
+    """Return the version of the installed stack; empty where there is none.
+
+    A stack that was installed before versions has the version 0.0.0.
+    """
+    try:
+        return str(parsed(settings.read_text(encoding="utf-8"), {}).get("version", "0.0.0"))
+    except FileNotFoundError:
+        return ""
+
+
+def survey(stack: str, settings: Path, packages: list[str], paths: list[str]) -> dict[str, Any]:
     """Return all that the roles want to know of the machine."""
     # Before the engine is asked: a container that starts meanwhile is then in its list.
     heard = listeners(output("ss", "-Hltnp"))
     there = engine(stack)
-    settings = daemon()
+    configured = daemon()
     info = there.get("info", {})
-    data = info.get("DockerRootDir") or settings.get("settings", {}).get("data-root")
+    data = info.get("DockerRootDir") or configured.get("settings", {}).get("data-root")
     missing = [tool for tool in ("nft", "logrotate", "ss") if not shutil.which(tool, path=SBIN)]
     libraries = ("cryptography", "passlib", "requests")
     if not all(map(importlib.util.find_spec, libraries)):
         missing.append("python")
     return {
+        "version": installed_version(settings),
         "listeners": heard,
         "routes": routes(output("ip", "-json", "-4", "route", "show", "table", "all")),
         "rules": [
@@ -244,7 +259,7 @@ def survey(stack: str, packages: list[str], paths: list[str]) -> dict[str, Any]:
             if line.strip()
         ],
         "missing": missing,
-        "daemon": settings,
+        "daemon": configured,
         "installation": installation(packages, bool(there)),
         "engine": there,
         "data": str(data or "/var/lib/docker"),
@@ -263,9 +278,9 @@ def survey(stack: str, packages: list[str], paths: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Print the survey of the machine that this runs on."""
-    stack, packages, *paths = sys.argv[1:]
+    stack, settings, packages, *paths = sys.argv[1:]
     with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(survey(stack, packages.split(","), paths)))
+        print(json.dumps(survey(stack, Path(settings), packages.split(","), paths)))
 
 
 if __name__ == "__main__":
