@@ -126,10 +126,10 @@ def _last_value() -> c.ReduceDataOptions:
 # --- a dashboard ----------------------------------------------------------------------------------
 
 TITLES = {
-    "overview": "Emotions overview",
-    "gateway": "Emotions gateway",
-    "model": "Emotions model",
-    "host": "Emotions host",
+    "overview": "Overview",
+    "gateway": "Gateway",
+    "model": "Model",
+    "host": "Host",
 }
 """Title by uid. The uid is also the file's name, and the overview is Grafana's home page."""
 
@@ -752,7 +752,7 @@ def model() -> d.Dashboard:
     board.lines(
         "How sure is the model?",
         "Highest probability of a prediction: the median, and what nine of ten exceed (p10). There"
-        " is no red: with thirteen labels a third is usual. A fall at a purple mark came with the"
+        " is no red: the more classes, the lower it is. A fall at a purple mark came with the"
         " change; a slow one means unfamiliar texts, see coverage.",
         "percentunit",
         *quantiles("api_prediction_confidence", 0.5, 0.1),

@@ -122,10 +122,11 @@ def build_app(
     ]
     # Made now and kept: the first who asks for it would wait, on a slow machine over a second.
     document = get_openapi(
-        title=f"Emotion of a sentence, {variant}",
+        title=f"{manifest.name}, {variant}",
         version=manifest.version,
-        description="Says which of 13 emotions a short text carries. At the gateway the header "
-        "`X-Experiment-Group: debug` asks for the debug version, whose answer explains itself.",
+        description=f"Predicts the class of a short text: one of {len(manifest.classes)}. At the "
+        "gateway, the header `X-Experiment-Group: debug` selects the debug service, whose "
+        "response explains the prediction.",
         routes=predictions,
     )
     router = Router(

@@ -1,6 +1,7 @@
 """Clients that ask all the time, each from an address of its own, and what came of it."""
 
 import json
+import os
 import random
 import select
 import ssl
@@ -10,14 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from security.gateway import Gateway
 from security.wire import CLOSED, Answer, Http2, read_answer
 
-LABELS = frozenset(
-    "anger boredom empty enthusiasm fun happiness hate love neutral relief sadness surprise "
-    "worry".split()
-)
+MODEL_DIR = Path(os.environ.get("MODEL_DIR", Path(__file__).resolve().parents[2] / "model"))
+LABELS = frozenset(json.loads((MODEL_DIR / "model.json").read_text())["classes"])
 # Below the gateway's limit of 10.
 PACE_S = 1 / 7
 

@@ -166,7 +166,7 @@ def test_a_screen_reader_finds_its_way(gateway: FakeGateway, visit: Visit) -> No
         """
         - link "Skip to the question box"
         - banner:
-          - heading "Emotions" [level=1]
+          - heading "Status" [level=1]
           - navigation "Elsewhere":
             - link "API documentation"
         - main:

@@ -46,7 +46,7 @@ def test_a_healthy_stack_is_told_in_full(gateway: FakeGateway, visit: Visit) -> 
     page = visit(gateway.url).page
     title(page).to_have_text(WELL)
     expect(page.locator("#overall")).to_have_attribute("data-state", "ok")
-    expect(page).to_have_title(re.compile("✓ Emotions: Everything works"))
+    expect(page).to_have_title(re.compile("✓ Everything works"))
     expect(page.locator("#alerts-say")).to_have_text("No alert is firing.")
     rows = page.get_by_role("table", name="What runs").get_by_role("row")
     expect(rows).to_have_count(1 + len(canned.CONTAINERS))
@@ -333,7 +333,7 @@ def test_a_hidden_tab_asks_nothing_and_claims_nothing(gateway: FakeGateway, visi
     title(page).to_have_text(WELL)
     page.clock.run_for(1_000)
     hide(page, True)
-    expect(page).to_have_title("Emotions: paused")
+    expect(page).to_have_title("Status: paused")
     before = len(gateway.asked)
     page.clock.fast_forward(5 * MINUTE_MS)
     page.wait_for_timeout(200)

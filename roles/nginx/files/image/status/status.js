@@ -674,7 +674,7 @@
     say(id("overall-title"), found.title);
     say(id("overall-why"), found.why);
     // Nobody looks and nothing is asked: the tab must not go on saying that all is well.
-    say(document.querySelector("title"), document.hidden ? "Emotions: paused" : `${marks[found.state]} Emotions: ${found.title}`);
+    say(document.querySelector("title"), document.hidden ? "Status: paused" : `${marks[found.state]} ${found.title}`);
     const known = Object.values(feeds).filter((feed) => feed.value !== null);
     say(id("updated"), known.length === 0 ? "" : `Updated ${span(Math.max(...known.map((feed) => feed.age())))} ago`);
   }
