@@ -57,7 +57,7 @@ def test_contributions_and_intercept_sum_to_the_logit(
 
 
 def test_contribution_is_weight_times_tfidf(compiled: Predictor, pipeline: Any) -> None:
-    sentence = "I love love love the ice cream"
+    sentence = "I love love love the day"
     why, vectorizer, classifier = compiled.explain(sentence), pipeline[0], pipeline[-1]
     assert why is not None
     row = vectorizer.transform([sentence])
@@ -70,7 +70,7 @@ def test_contribution_is_weight_times_tfidf(compiled: Predictor, pipeline: Any) 
 @pytest.mark.parametrize(
     ("sentence", "coverage"),
     [
-        ("I love the ice cream", 1),
+        ("I love the day", 1),
         ("I love qzxvwr", 2 / 3),
         ("qzxv wrtpl kkjhgf", 0),
         ("love qzxv love wrtpl", 0.5),  # each token counts, also a repeated one

@@ -374,8 +374,17 @@ def test_committed_card_matches_the_committed_model() -> None:
     assert_pair_is_consistent(ROOT / "model")
 
 
-def test_committed_card_has_its_fields_in_order() -> None:
+@pytest.fixture
+def committed() -> Any:
+    """The card of the project's own model."""
     card = read_card(ROOT / "model")
+    if card["classes"] != LABELS:
+        pytest.skip(f"model/ holds another model than the project's: {card['classes']}")
+    return card
+
+
+def test_committed_card_has_its_fields_in_order(committed: Any) -> None:
+    card = committed
     assert list(card) == [
         "name",
         "version",
@@ -398,8 +407,8 @@ def test_committed_card_has_its_fields_in_order() -> None:
     assert shares[-1] == 1
 
 
-def test_committed_model_beats_the_usual_pipeline() -> None:
-    figures = read_card(ROOT / "model")["figures"]
+def test_committed_model_beats_the_usual_pipeline(committed: Any) -> None:
+    figures = committed["figures"]
     gain = figures["cross_validation"]["gain"]
     assert gain["log_loss"]["low"] > 0
     assert gain["macro_f1"]["low"] > 0
@@ -409,6 +418,7 @@ def test_committed_model_beats_the_usual_pipeline() -> None:
     assert final["model"]["macro_f1"] > final["usual"]["macro_f1"]
 
 
+@pytest.mark.usefixtures("committed")
 def test_committed_model_can_be_compiled_and_checked() -> None:
     """A server that unpickles through a list of allowed names relies on these."""
     assert (ROOT / "model" / "model.joblib").stat().st_size <= 6_000_000
@@ -420,6 +430,7 @@ def test_committed_model_can_be_compiled_and_checked() -> None:
     assert len(terms) == pipeline["clf"].coef_.shape[1]
 
 
+@pytest.mark.usefixtures("committed")
 def test_committed_model_knows_no_user_names() -> None:
     terms = joblib.load(ROOT / "model" / "model.joblib")["tfidf"].vocabulary_
     assert [term for term in terms if "@" in term] == []
