@@ -72,7 +72,7 @@ def extract(pipeline: Any, sentences: list[str]) -> Numbers:
     Raises:
         NotCompilable: it is another pipeline, or an option is set that is not known here.
     """
-    steps = [step for _, step in pipeline.steps]
+    steps = [step for _, step in getattr(pipeline, "steps", ())]
     if [type(step) for step in steps] != [TfidfVectorizer, LogisticRegression]:
         raise NotCompilable("the pipeline is not a TfidfVectorizer with a LogisticRegression")
     vectorizer, classifier = steps

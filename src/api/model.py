@@ -14,6 +14,9 @@ GOLDEN_TOLERANCE = 1e-6
 EXACT_TOLERANCE = 1e-12
 """Largest difference of a probability between the compiled predictor and `predict_proba`."""
 
+MAX_CLASSES = 200
+"""Most classes of a model: each is a series of metrics, and a part of every debug answer."""
+
 MODEL_FILE = "model.joblib"
 MANIFEST_FILE = "model.json"
 COMPILED_FILE = "compiled.jsonl"
@@ -46,7 +49,7 @@ class Manifest(BaseModel):
     name: str
     version: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    classes: list[str] = Field(min_length=2)
+    classes: list[str] = Field(min_length=2, max_length=MAX_CLASSES)
     golden: list[Golden] = Field(min_length=1)
     reference: Reference = Reference()
 

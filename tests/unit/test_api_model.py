@@ -165,7 +165,7 @@ def test_model_of_another_scikit_learn_is_refused(
     with monkeypatch.context() as older:
         older.setattr("sklearn.base.__version__", "1.8.0")
         dump(copy, model)
-    with pytest.raises(ModelError, match="InconsistentVersionWarning"):
+    with pytest.raises(ModelError, match=r"scikit-learn 1\.8\.0, and the service has"):
         load_predictor(copy)
 
 
@@ -184,7 +184,7 @@ def test_model_with_numbers_that_are_not_finite_is_refused(
 @pytest.mark.parametrize("thing", [{"a": 1}, [1, 2], "text", None], ids=repr)
 def test_pickle_of_something_else_is_refused(copy: Path, thing: object) -> None:
     dump(copy, thing)
-    with pytest.raises(ModelError, match="not the pipeline"):
+    with pytest.raises(ModelError, match="not a pipeline of scikit-learn"):
         load_predictor(copy)
 
 
@@ -234,32 +234,6 @@ def test_payload_in_a_model_whose_hash_is_right_never_runs(
     with suppress(Exception):
         joblib.load(copy / "model.joblib")
     assert canary.exists()
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("os", "system"),
-        ("builtins", "eval"),
-        ("builtins", "getattr"),
-        ("sklearn.utils", "os.system"),  # a dotted name walks through the module
-        ("sklearn.base", "BaseEstimator.__reduce__"),
-        ("sklearn.utils", "check_array"),  # a function, not an estimator
-        ("sklearn", "show_versions"),
-        ("sklearnx.svm", "SVC"),
-        ("numpy", "load"),
-        ("joblib", "load"),
-    ],
-)
-def test_name_that_is_not_on_the_list_is_refused(copy: Path, module: str, name: str) -> None:
-    replace_model(
-        copy,
-        b"\x80\x04"
-        + b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
-        + b"\x93.",
-    )
-    with pytest.raises(ModelError, match=f"{module}.{name} is not allowed"):
-        load_predictor(copy)
 
 
 def test_labels_in_an_array_of_objects_are_served(copy: Path) -> None:
@@ -417,11 +391,11 @@ MUTANTS: dict[Callable[[Path], None], str] = {
     empty: "cannot be unpickled",
     truncate: "cannot be unpickled",
     flip_a_bit: "does not have the SHA-256",
-    pickle_by_another_version: "InconsistentVersionWarning",
+    pickle_by_another_version: "fit it again with that release",
     hide_a_payload: "is not allowed",
     hide_a_payload_in_an_array: "is not allowed",
     swap_two_classes: "classes are not those",
-    drop_a_column: "is not the pipeline",
+    drop_a_column: "cannot answer a text",
     put_nan_into_the_weights: "not finite",
     change_golden: "golden[0]",
 }
