@@ -31,9 +31,16 @@ endif
 # Arguments for ansible-playbook, for example ARGS='-e nginx_rate_limit=20r/s --check --diff'.
 ARGS ?=
 # From the command line only: WSL sets NAME, shells set LINES, other programs the others.
-# CSV that `make model` trains on. Without one it trains on the small sample, beside the model that
-# the stack serves.
+# Table that `make model` trains on. Without one it trains on the small sample, beside the model that
+# the stack serves. LABELS=merge corrects labels that differ in spelling only, LABELS=refuse stops there.
 DATA :=
+TEXT_COLUMN :=
+LABEL_COLUMN :=
+LABELS :=
+# What `make use-model` serves: a file of joblib or models:/name@alias, and a table of texts. Both write to OUT.
+MODEL :=
+SAMPLES :=
+OUT :=
 # `make status FORMAT=json`, `make logs LINES=100`, `make logs REQUEST=id`.
 FORMAT := table
 LINES := 20
@@ -53,7 +60,7 @@ ONLY :=
 
 VENV := .venv
 # Recipes read them from there, quoted: paths may hold spaces.
-export TARGET INVENTORY ARGS DATA FILE NAME RELEASE REQUEST ONLY
+export TARGET INVENTORY ARGS DATA FILE NAME RELEASE REQUEST ONLY TEXT_COLUMN LABEL_COLUMN LABELS MODEL SAMPLES OUT
 BIN := $(VENV)/bin
 # Two checkers of Nginx' configuration, an environment each.
 GIXY := .cache/gixy-ng/installed .cache/gixy-next/installed
@@ -63,6 +70,10 @@ RUN := $(BIN)/python tools/run_ansible.py
 PLAYBOOK := $(RUN) playbook
 ASK := bash playbooks/ask.sh '{{ stack_name }}'
 PYTEST := $(BIN)/python -m pytest --quiet
+COLUMNS_GIVEN := $(if $(TEXT_COLUMN),--text-column "$$TEXT_COLUMN") $(if $(LABEL_COLUMN),--label-column "$$LABEL_COLUMN")
+# A replica's memory, and what its model may name: of the inventory, else the role's default.
+MODEL_LIMITS := {{ api_memory | default((lookup("file", playbook_dir ~ "/../roles/api/defaults/main.yml") | from_yaml).api_memory) }} \
+  {{ api_model_allow | default([]) | join(",") }}
 # What asks the stack, and beside it what does not: tests/conftest.py.
 SIDE_BY_SIDE := --numprocesses=2 --no-loadscope-reorder
 # Targets with their explanations: those of the first section, or of the others.
@@ -155,8 +166,17 @@ audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pi
 	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
 	@.cache/audit/bin/python tools/audit.py
 
-model: $(VENV)/tests ## Train the model (DATA=path/to/tweet_emotions.csv into model/; else the sample, into .cache/model/)
-	$(BIN)/python src/gen_model.py --data "$${DATA:-data/tweet_emotions.csv}" --out $(if $(DATA),model,.cache/model)
+model: $(VENV)/tests ## Train a model (DATA=my.csv into model/ or OUT=folder; else the sample, into .cache/model/)
+	@$(BIN)/python src/gen_model.py --data "$${DATA:-data/tweet_emotions.csv}" \
+	  --out "$${OUT:-$(if $(DATA),model,.cache/model)}" $(if $(LABELS),--labels "$$LABELS") $(COLUMNS_GIVEN)
+
+use-model: $(VENV)/tests ## Serve a pipeline of your own: MODEL=my_pipeline.joblib SAMPLES=texts.csv into model/ or OUT=folder
+	@[ -n "$(MODEL)" ] && [ -n "$(SAMPLES)" ] || \
+	  { echo 'Name both: make use-model MODEL=my_pipeline.joblib SAMPLES=texts.csv'; exit 2; }
+	@values=$$($(RUN) --no-become --callback ask --text ask_text='$(MODEL_LIMITS)' playbook playbooks/ask.yml) && \
+	read -r memory allow <<<"$$values" && \
+	$(BIN)/python src/use_model.py --model "$$MODEL" --samples "$$SAMPLES" --out "$${OUT:-model}" $(COLUMNS_GIVEN) \
+	  --memory "$$memory" --allow "$$allow"
 
 ##@ Tests
 
@@ -230,6 +250,6 @@ $(VENV)/tests: $(VENV)/controller tests/requirements.txt src/api/requirements.tx
 	@touch $@
 
 .PHONY: start-project stop-project plan deploy rollback releases upgrade status logs env doctor backup restore test teardown help
-.PHONY: verify history maintenance rotate-cert rotate-password forget-future check-tls audit model
+.PHONY: verify history maintenance rotate-cert rotate-password forget-future check-tls audit model use-model
 .PHONY: test-all test-security test-faults test-lifecycle test-matrix test-vm lint check-nginx check-model fuzz
 .PHONY: dashboards docs docs-picture archive help-dev

@@ -1,4 +1,4 @@
-"""Trains the emotion model: a CSV of labelled sentences in, `model.joblib` and `model.json` out.
+"""Trains a model: a table of labelled sentences in, `model.joblib` and `model.json` out.
 
     python src/gen_model.py --data data/tweet_emotions.csv --out model
 
@@ -17,28 +17,16 @@ Whatever fails, the files that were there before stay as they were.
 # mypy: disable-error-code="import-untyped, import-not-found"
 
 import argparse
-import csv
-import hashlib
-import io
-import json
-import os
-import platform
-import shutil
 import sys
-import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import joblib
 import numpy as np
-import scipy
-import sklearn
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 from sklearn.exceptions import ConvergenceWarning
@@ -49,11 +37,12 @@ from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-ROOT = Path(__file__).resolve().parents[1]
+import labels as label_review
+from api.model import MANIFEST_FILE, MODEL_FILE
+from publish import describe_libraries, publish
+from table import LABEL_COLUMN, TEXT_COLUMN, InputError, Table, read_table
 
-MODEL_NAME = "tweet-emotions"
-MODEL_FILE = "model.joblib"
-CARD_FILE = "model.json"
+ROOT = Path(__file__).resolve().parents[1]
 
 EXIT_OK = 0
 EXIT_ERROR = 2
@@ -82,47 +71,9 @@ RARITY_EXPONENT = 0.3
 
 METRICS = ("log_loss", "macro_f1", "accuracy")
 
-GOLDEN_SENTENCES = (
-    "I love you so much, thank you for everything!",
-    "So happy today, the sun is out and I have no plans :)",
-    "I miss my dog so much, the house feels empty without her",
-    "I hate Mondays, I hate this bus and I hate the rain",
-    "Worried about tomorrow's exam... I haven't studied at all",
-    "That concert was so much fun, we laughed all night!!",
-    "Finally finished my thesis, what a relief",
-    "Wow, I can't believe they gave me the job!?",
-    "So bored at work, nothing to do",
-    "The meeting was moved to 3 pm in room 12.",
-    "Can't wait for the new season to start",
-    "Stop shouting at me, I am so angry right now",
-    "ok",
-    "not good",
-    "qzxv wrtpl kkjhgf",
-    "Crème brûlée à Paris 🎉❤️ with my sister",
-    "@sam happy birthday!! hope you have a great day <3",
-    (
-        "My phone died, my train is late and my feet hurt. Still, the coffee is good "
-        "and the woman next to me is sharing her umbrella, so I can't complain too much."
-    ),
-)
-"""Sentences whose answers the card records, so that a server can prove it answers the same."""
 
-
-class TrainingError(Exception):
+class TrainingError(InputError):
     """Training cannot go on; the message says in one line why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Labelled sentences; `texts[i]` carries `labels[i]`.
-
-    `rows` is how many rows the file holds, including those left out; `sha256` is the file's.
-    """
-
-    texts: list[str]
-    labels: list[str]
-    rows: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -133,78 +84,10 @@ class Options:
     folds: int
     repeats: int
     jobs: int
+    labels: label_review.Choice
 
 
 # --- reading ------------------------------------------------------------------------------------
-
-
-def read_table(path: Path) -> Table:
-    """Read a CSV in UTF-8 with at least the columns `content` and `sentiment`, in any order.
-
-    Rows without a sentence or without a label are left out.
-
-    Raises:
-        TrainingError: the file cannot be read or does not hold such a table.
-    """
-    try:
-        # Not every shell replaces the `~` of DATA=~/file.csv.
-        raw = path.expanduser().read_bytes()
-    except OSError as error:
-        raise TrainingError(
-            f"{path} cannot be read: {error.strerror}; name the CSV by --data"
-        ) from None
-    texts: list[str] = []
-    labels: list[str] = []
-    rows = 0
-    for content, sentiment in _records(_decode(raw, path), path):
-        rows += 1
-        if content and sentiment:
-            texts.append(content)
-            labels.append(sentiment)
-    if not texts:
-        raise TrainingError(
-            f"{path} holds no rows with both a `content` and a `sentiment`; add labelled sentences"
-        )
-    return Table(texts, labels, rows, hashlib.sha256(raw).hexdigest())
-
-
-def _decode(raw: bytes, path: Path) -> str:
-    if not raw.strip():
-        raise TrainingError(f"{path} is empty; it needs a header line and labelled sentences")
-    if b"\0" in raw:
-        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise TrainingError(
-            f"{path} holds a NUL byte in line {line}; it is damaged or not UTF-8 text: save it anew"
-        )
-    try:
-        # Spreadsheets put a byte order mark in front.
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise TrainingError(
-            f"{path} is not UTF-8 (line {line}); convert it, e.g. with iconv"
-        ) from None
-
-
-def _records(text: str, path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (content, sentiment) of each row, stripped; empty where the row is too short."""
-    # Strict, because otherwise one lost quotation mark swallows the rest of the file in silence.
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, restval="")
-    try:
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        for column in ("content", "sentiment"):
-            if column not in reader.fieldnames:
-                found = ", ".join(map(repr, reader.fieldnames))
-                raise TrainingError(
-                    f"{path} has no column '{column}' (its first line names {found});"
-                    " name the columns `content` and `sentiment` there"
-                )
-        for row in reader:
-            yield row["content"].strip(), row["sentiment"].strip()
-    except csv.Error as error:
-        raise TrainingError(
-            f"{path} is not proper CSV near line {reader.line_num}: {error}; mend the line"
-        ) from None
 
 
 def drop_repeats(table: Table) -> Table:
@@ -256,8 +139,8 @@ def check_classes(table: Table) -> None:
 # --- pipelines ----------------------------------------------------------------------------------
 
 
-def build_pipeline(labels: Sequence[str]) -> Pipeline:
-    """Return the unfitted pipeline of this project, weighted for training on `labels`."""
+def build_pipeline() -> Pipeline:
+    """Return the unfitted pipeline of this project; `fit` weights its rows."""
     return Pipeline(
         [
             (
@@ -272,7 +155,7 @@ def build_pipeline(labels: Sequence[str]) -> Pipeline:
             ),
             (
                 "clf",
-                LogisticRegression(C=1.0, max_iter=1000, class_weight=rarity_weights(labels)),
+                LogisticRegression(C=1.0, max_iter=1000),
             ),
         ]
     )
@@ -303,18 +186,23 @@ def rarity_weights(labels: Sequence[str]) -> dict[str, float]:
     return {label: weight / mean for label, weight in raw.items()}
 
 
-def fit(pipeline: Pipeline, texts: Sequence[str], labels: Sequence[str]) -> Pipeline:
-    """Fit `pipeline` in place and return it.
+def fit(
+    pipeline: Pipeline, texts: Sequence[str], labels: Sequence[str], *, weighted: bool = False
+) -> Pipeline:
+    """Fit `pipeline` in place and return it; `weighted` gives rare classes more weight.
 
     Raises:
         TrainingError: no term is frequent enough, or the solver does not converge.
     """
+    weights = rarity_weights(labels)
+    # By row: scikit-learn 1.9 looks for a class_weight of the label "1" under the number 1.
+    rows = {"clf__sample_weight": [weights[label] for label in labels]} if weighted else {}
     try:
         # One thread: sums in another order differ in the last digits, and so would the file.
         with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             # A plain string array: an array of objects would be pickled as foreign code.
-            pipeline.fit(texts, np.array(labels, dtype=np.str_))
+            pipeline.fit(texts, np.array(labels, dtype=np.str_), **rows)
             # A memory address (of the stop words); pickled, it would change the file at each run.
             vars(pipeline["tfidf"]).pop("_stop_words_id", None)
     except ConvergenceWarning:
@@ -322,10 +210,9 @@ def fit(pipeline: Pipeline, texts: Sequence[str], labels: Sequence[str]) -> Pipe
             "the solver did not converge; look for damaged sentences in the data"
         ) from None
     except ValueError as error:
-        reason = str(error).rstrip(".")
-        raise TrainingError(
-            f"the pipeline cannot be fitted: {reason}; add more sentences"
-        ) from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        advice = "; add more sentences" if "no terms remain" in reason else ""
+        raise TrainingError(f"the pipeline cannot be fitted: {reason}{advice}") from None
     return pipeline
 
 
@@ -353,7 +240,7 @@ def _judge_fold(
     """Return the scores of our pipeline and of the usual one, fitted and judged on one fold."""
     texts, labels = _pick(table.texts, train), _pick(table.labels, train)
     held_out = _pick(table.texts, test), _pick(table.labels, test)
-    ours = fit(build_pipeline(labels), texts, labels)
+    ours = fit(build_pipeline(), texts, labels, weighted=True)
     usual = fit(build_usual_pipeline(), texts, labels)
     return score(ours, *held_out), score(usual, *held_out)
 
@@ -437,7 +324,7 @@ def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, Any
     crossed = cross_validate(Table(texts, labels, table.rows, table.sha256), options)
 
     held_out = _pick(table.texts, final), _pick(table.labels, final)
-    ours = fit(build_pipeline(labels), texts, labels)
+    ours = fit(build_pipeline(), texts, labels, weighted=True)
     usual = fit(build_usual_pipeline(), texts, labels)
     predictions = ours.predict(held_out[0])
     by_label = f1_score(
@@ -478,86 +365,7 @@ def _coverage(tfidf: TfidfVectorizer, texts: Sequence[str]) -> dict[str, float]:
     return {str(bound): float(np.mean(np.asarray(shares) <= bound)) for bound in tenths}
 
 
-# --- writing ------------------------------------------------------------------------------------
-
-
-def publish(pipeline: Pipeline, card: dict[str, Any], out: Path) -> None:
-    """Write `pipeline` and its card to the folder `out`; swap both in only when both are whole.
-
-    `card` gains what depends on the written file: version, SHA-256, size and golden answers.
-
-    Raises:
-        TrainingError: the folder cannot be written, or the written model does not load.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=out) as staging:
-            new_model, new_card = Path(staging, MODEL_FILE), Path(staging, CARD_FILE)
-            joblib.dump(pipeline, new_model, compress=("zlib", 6))
-            complete = complete_card(card, new_model)
-            text = json.dumps(complete, indent=2, ensure_ascii=False, allow_nan=False)
-            new_card.write_text(text + "\n", encoding="utf-8")
-            _swap_in(new_model, new_card, out)
-    except OSError as error:
-        raise TrainingError(
-            f"the model cannot be written to {out}: {error}; mend that, then train again"
-        ) from None
-
-
-def _swap_in(new_model: Path, new_card: Path, out: Path) -> None:
-    """Rename the new pair over the old one; put the old model back if the card cannot follow.
-
-    A reader between the two renames finds a SHA-256 in the card that is not the model's, and
-    must refuse it: it never takes an unlisted model for a listed one.
-    """
-    model, old_model = out / MODEL_FILE, new_model.with_name("old.joblib")
-    for path in (new_model, new_card):
-        _flush_to_disk(path)
-    with suppress(FileNotFoundError):
-        shutil.copy2(model, old_model)
-    os.replace(new_model, model)
-    try:
-        os.replace(new_card, out / CARD_FILE)
-    except BaseException:
-        if old_model.exists():
-            os.replace(old_model, model)
-        else:
-            model.unlink()
-        raise
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def complete_card(card: dict[str, Any], model: Path) -> dict[str, Any]:
-    """Return the card with the fields that describe the file `model`, in their usual order."""
-    raw = model.read_bytes()
-    sha256 = hashlib.sha256(raw).hexdigest()
-    return {
-        "name": MODEL_NAME,
-        "version": sha256[:12],
-        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sha256": sha256,
-        "bytes": len(raw),
-        **card,
-        "golden": golden_answers(joblib.load(model)),
-    }
-
-
-def golden_answers(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Return what `pipeline` answers to each golden sentence; probabilities add up to 1."""
-    rows = pipeline.predict_proba(GOLDEN_SENTENCES)
-    classes = pipeline.classes_.tolist()
-    return [
-        {
-            "sentence": sentence,
-            "prediction": classes[int(row.argmax())],
-            "probabilities": dict(zip(classes, row.tolist(), strict=True)),
-        }
-        for sentence, row in zip(GOLDEN_SENTENCES, rows, strict=True)
-    ]
+# --- card ---------------------------------------------------------------------------------------
 
 
 def describe_data(table: Table, path: Path) -> dict[str, Any]:
@@ -568,17 +376,6 @@ def describe_data(table: Table, path: Path) -> dict[str, Any]:
         "rows": table.rows,
         "rows_used": len(table.texts),
         "labels": dict(sorted(Counter(table.labels).items())),
-    }
-
-
-def describe_libraries() -> dict[str, str]:
-    """Return the versions a pickle depends on."""
-    return {
-        "python": platform.python_version(),
-        "scikit-learn": sklearn.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "joblib": joblib.__version__,
     }
 
 
@@ -596,19 +393,22 @@ def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
 # --- command line -------------------------------------------------------------------------------
 
 
-def train(data: Path, out: Path, options: Options) -> None:
-    """Train on `data` and put the model and its card into `out`.
+def train(read: Table, data: Path, out: Path, options: Options) -> None:
+    """Train on the table that was read from `data`; put the model and its card into `out`.
 
     Raises:
-        TrainingError: see the message; the files in `out` are as before.
+        InputError: see the message; the files in `out` are as before.
     """
-    read = read_table(data)
-    table = drop_repeats(read)
+    reviewed, warned = label_review.review(read, options.labels)
+    for line in warned:
+        _say(f"warning: {line}. LABELS=merge corrects them, LABELS=refuse stops.")
+    table = drop_repeats(reviewed)
     _say(f"{data}: {read.rows} rows, {len(table.texts)} of them used")
+    _say(f"classes: {label_review.counted(table)}")
     check_classes(table)
     figures, reference = judge(table, options)
     _say(f"fitting on all {len(table.texts)} rows")
-    pipeline = fit(build_pipeline(table.labels), table.texts, table.labels)
+    pipeline = fit(build_pipeline(), table.texts, table.labels, weighted=True)
     card = {
         "data": describe_data(table, data),
         "libraries": describe_libraries(),
@@ -617,9 +417,9 @@ def train(data: Path, out: Path, options: Options) -> None:
         "figures": figures,
         "reference": reference,
     }
-    publish(pipeline, card, out)
+    publish(pipeline, card, out, measured=True)
     _say_gain(figures["cross_validation"]["gain"])
-    _say(f"wrote {out / MODEL_FILE} and {out / CARD_FILE}")
+    _say(f"wrote {out / MODEL_FILE} and {out / MANIFEST_FILE}")
 
 
 def _say(text: str) -> None:
@@ -650,14 +450,26 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train and judge the emotion model; write model.joblib and model.json.",
+        description="Train and judge a model; write model.joblib and model.json.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "--data",
         type=Path,
         default=ROOT / "data" / "tweet_emotions.csv",
-        help="CSV in UTF-8 with the columns content and sentiment",
+        help="table of texts and labels: .csv, .tsv, either with .gz, or .parquet",
+    )
+    parser.add_argument(
+        "--text-column", metavar="NAME", help=f"header of the texts ({TEXT_COLUMN})"
+    )
+    parser.add_argument(
+        "--label-column", metavar="NAME", help=f"header of the labels ({LABEL_COLUMN})"
+    )
+    parser.add_argument(
+        "--labels",
+        choices=get_args(label_review.Choice),
+        default="keep",
+        help="what to do with labels that differ in spelling only, or look like missing values",
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "model", help="folder of the model and its card"
@@ -680,10 +492,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 on an error, 130 when interrupted."""
     given = _parse(arguments)
-    options = Options(given.seed, given.folds, given.repeats, given.jobs)
+    options = Options(given.seed, given.folds, given.repeats, given.jobs, given.labels)
     try:
-        train(given.data, given.out, options)
-    except TrainingError as error:
+        read = read_table(given.data, given.text_column, given.label_column)
+        train(read, given.data, given.out.expanduser(), options)
+    except InputError as error:
         _say(f"gen_model: error: {error}. Nothing was changed.")
         return EXIT_ERROR
     except KeyboardInterrupt:

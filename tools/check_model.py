@@ -13,7 +13,7 @@ from api.compile import compile_pipeline
 from api.compiled import CompiledPredictor
 from api.model import EXACT_TOLERANCE, read_manifest, read_model
 from api.pipeline import load_pipeline
-from gen_model import read_table
+from table import read_table
 
 CHUNK = 2000
 

@@ -43,6 +43,15 @@ class Reference(BaseModel):
     """Share of the sentences whose coverage is at most the key, from 0 to 1."""
 
 
+class Cost(BaseModel):
+    """What the model took where it was measured: one sentence, a batch of 64, in a replica."""
+
+    milliseconds_per_sentence: float = Field(ge=0)
+    milliseconds_per_batch: float = Field(ge=0)
+    memory_mb: int = Field(ge=0)
+    start_seconds: float = Field(ge=0)
+
+
 class Manifest(BaseModel):
     """The part of model.json that serving relies on."""
 
@@ -52,6 +61,7 @@ class Manifest(BaseModel):
     classes: list[str] = Field(min_length=2, max_length=MAX_CLASSES)
     golden: list[Golden] = Field(min_length=1)
     reference: Reference = Reference()
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def test_a_variable_that_others_set_changes_nothing(target: str, name: str, valu
         ("rollback", "RELEASE=x", '--text api_release="$RELEASE"'),
         ("backup", "FILE=~/a b", '--path monitoring_archive_path="$FILE"'),
         ("rotate-password", "NAME=second", '--list nginx_new_passwords="${NAME:-admin}"'),
-        ("model", "DATA=a b.csv", "--out model"),
+        ("model", "DATA=a b.csv", '--out "${OUT:-model}"'),
         ("test", "TIER=unit host", " tests/unit tests/host\n"),
         ("test-all", "LEAVE_OUT=matrix", "'norecursedirs=.* matrix' tests\n"),
     ],
