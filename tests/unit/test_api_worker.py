@@ -24,7 +24,7 @@ class Slow:
     """Answers a call when the test lets it, and keeps what it was asked."""
 
     kind = "generic"
-    reason = None
+    reason: str | None = None
 
     def __init__(self, manifest: Any = None) -> None:
         self.manifest = manifest
