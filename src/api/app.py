@@ -19,7 +19,7 @@ from api.loader import load_predictor
 from api.log import configure_logging
 from api.metrics import CONTENT_TYPE, Metrics
 from api.middleware import RequestMiddleware
-from api.model import ModelError, Predictor, agrees
+from api.model import ModelError, Predictor, agrees, all_at_once
 from api.schema import (
     MAX_BATCH_BODY_KIB,
     MAX_BODY_KIB,
@@ -29,6 +29,7 @@ from api.schema import (
     Served,
 )
 from api.settings import Settings, SettingsError
+from api.worker import Worker
 
 _log = logging.getLogger("api")
 
@@ -78,16 +79,33 @@ def build_app(
         metrics.record(prediction)
         return answer(Served(sentence, prediction, predictor, replica, duration_ms))
 
-    # Nothing awaits inside: a prediction costs less than the way to a thread and back, and the
-    # GIL would let no second one run meanwhile.
+    # A compiled prediction costs less than the way to a thread and back, so it is made in place.
+    # Any other takes a millisecond or more, in which no other request would be answered.
+    worker = None
+    if predictor.kind != "compiled":
+        worker = Worker(all_at_once(predictor), metrics.queue.observe)
+
+    async def judge_beside(worker: Worker, sentences: list[str]) -> list[BaseModel]:
+        answered = await worker.predict(sentences)
+        duration_ms = round(answered.seconds * 1000, 3)
+        answers = []
+        for sentence, prediction in zip(sentences, answered.predictions, strict=True):
+            metrics.record(prediction)
+            answers.append(answer(Served(sentence, prediction, predictor, replica, duration_ms)))
+        return answers
+
     async def predict(question: Question) -> BaseModel:
         """Say which emotion one sentence carries."""
+        if worker:
+            return (await judge_beside(worker, [question.sentence]))[0]
         return judge(question.sentence)
 
     answers_model = Answers[answer_model]  # type: ignore[valid-type]
 
     async def predict_batch(questions: Questions) -> BaseModel:
         """Say which emotion each of up to 64 sentences carries."""
+        if worker:
+            return answers_model(predictions=await judge_beside(worker, questions.sentences))
         answers = []
         for sentence in questions.sentences:
             answers.append(judge(sentence))
@@ -99,10 +117,13 @@ def build_app(
         """Tell that the process answers."""
         return JSONResponse({"status": "alive"})
 
+    def check() -> bool:
+        return agrees(predictor, manifest.golden[0])
+
     async def readyz(request: Request) -> Response:
         """Tell that the model answers, and rightly."""
         try:
-            ready = agrees(predictor, manifest.golden[0])
+            ready = await worker.is_ready(check) if worker else check()
         except Exception:
             _log.exception("the readiness check failed")
             ready = False
@@ -116,9 +137,17 @@ def build_app(
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     # First, since the router looks at one after the other.
+    waits = worker is not None
     predictions = [
-        JsonRoute("/predict", Question, MAX_BODY_KIB, predict, answer_model),
-        JsonRoute("/predict/batch", Questions, MAX_BATCH_BODY_KIB, predict_batch, answers_model),
+        JsonRoute("/predict", Question, MAX_BODY_KIB, predict, answer_model, waits=waits),
+        JsonRoute(
+            "/predict/batch",
+            Questions,
+            MAX_BATCH_BODY_KIB,
+            predict_batch,
+            answers_model,
+            waits=waits,
+        ),
     ]
     # Made now and kept: the first who asks for it would wait, on a slow machine over a second.
     document = get_openapi(

@@ -6,6 +6,7 @@ quote the input in its errors and let through what JSON forbids. So these endpoi
 and write by themselves, and FastAPI describes them in its document.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -35,6 +36,8 @@ class JsonEndpoint(Generic[QuestionT]):
         question: type[QuestionT],
         limit_kib: int,
         answer: Callable[[QuestionT], Awaitable[BaseModel]],
+        *,
+        waits: bool = False,
     ) -> None:
         """Take what makes the endpoint.
 
@@ -42,21 +45,26 @@ class JsonEndpoint(Generic[QuestionT]):
             question: the body; an object with exactly one field.
             limit_kib: largest body, in KiB.
             answer: makes the answer.
+            waits: whether `answer` waits for something, so that the client may go away meanwhile;
+                `answer` is then cancelled.
         """
         self._question = question
         self._limit = limit_kib * 1024
         self._too_large = f"Send a body of at most {limit_kib} KiB."
         self._answer = answer
+        self._waits = waits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
 
         Raises:
             ApiError: 400, 413, 415 or 422.
-            ClientDisconnect: the client went away before its body was complete.
+            ClientDisconnect: the client went away before its body was complete, or while it waited.
         """
         _check_headers(scope)
-        answer = await self._answer(self._parse(await self._read(receive)))
+        question = self._parse(await self._read(receive))
+        answering = self._answer(question)
+        answer = await (_unless_gone(receive, answering) if self._waits else answering)
         # The serializer itself: `model_dump_json` makes a string of it first.
         body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
         headers = [
@@ -99,6 +107,8 @@ class JsonRoute(APIRoute):
         limit_kib: int,
         answer: Callable[[QuestionT], Awaitable[BaseModel]],
         answer_model: type[BaseModel],
+        *,
+        waits: bool = False,
     ) -> None:
         """Route `POST path`; see `JsonEndpoint` for the other arguments."""
         super().__init__(
@@ -108,7 +118,7 @@ class JsonRoute(APIRoute):
             response_model=answer_model,
             responses={code: {"model": Error} for code in (400, 413, 415, 422, 500)},
         )
-        self.app = JsonEndpoint(question, limit_kib, answer)
+        self.app = JsonEndpoint(question, limit_kib, answer, waits=waits)
 
 
 class GetRoute(Route):
@@ -117,6 +127,25 @@ class GetRoute(Route):
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
         super().__init__(path, endpoint)
         self.methods = {"GET"}
+
+
+async def _unless_gone(receive: Receive, answering: Awaitable[BaseModel]) -> BaseModel:
+    """Await an answer; cancel it when the client goes away, as nobody would read it."""
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _check_headers(scope: Scope) -> None:

@@ -18,6 +18,9 @@ BUCKETS_SECONDS = (
     *(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
 )
 
+# Of a predictor that takes milliseconds or seconds, up to the gateway's longest time-out.
+BUCKETS_QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
+
 # Of a share from 0 to 1.
 BUCKETS_SHARE = tuple(tenth / 10 for tenth in range(11))
 
@@ -50,6 +53,12 @@ class Metrics:
             "Time from the first byte of POST /predict to the end of its answer.",
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
+        )
+        self.queue = Histogram(
+            "api_queue_seconds",
+            "Time that each request waited for the predictor; none where it is compiled.",
+            buckets=BUCKETS_QUEUE_SECONDS,
+            registry=self._registry if predictor != "compiled" else None,
         )
         predictions = Counter(
             "api_predictions",

@@ -57,7 +57,8 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except ApiError as error:
-            response = error_response(scope, error.status, error.detail)
+            later = {"Retry-After": "1"} if error.status == 503 else None
+            response = error_response(scope, error.status, error.detail, later)
             await response(scope, receive, send_with_headers)
         except HTTPException as error:
             response = error_response(scope, error.status_code, headers=error.headers)

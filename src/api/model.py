@@ -1,10 +1,10 @@
 """What a model is to the service: its files, its manifest, its answers."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -111,6 +111,21 @@ class Predictor(Protocol):
 
     def explain(self, sentence: str) -> Explanation | None:
         """Say why `predict` answers as it does; None when the model cannot tell."""
+
+
+@runtime_checkable
+class BatchPredictor(Predictor, Protocol):
+    """A predictor that judges several sentences faster together than one by one."""
+
+    def predict_all(self, sentences: list[str]) -> list[Prediction]:
+        """Judge the sentences, in their order."""
+
+
+def all_at_once(predictor: Predictor) -> Callable[[list[str]], list[Prediction]]:
+    """Return the predictor's `predict_all`; without one, a loop over `predict`."""
+    if isinstance(predictor, BatchPredictor):
+        return predictor.predict_all
+    return lambda sentences: [predictor.predict(sentence) for sentence in sentences]
 
 
 def agrees(predictor: Predictor, golden: Golden) -> bool:

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +284,27 @@ def test_tries_are_bounded_in_number_and_time(gateway: Directive) -> None:
     assert predict.only("proxy_next_upstream_timeout").args == ("5s",)
     assert predict.only("proxy_connect_timeout").args == ("300ms",)
     assert predict.only("proxy_read_timeout").args == ("1s",)
+
+
+def test_time_outs_follow_from_the_cost_of_the_model(
+    http_with: Callable[..., Directive], tmp_path: Path
+) -> None:
+    cost = {"milliseconds_per_batch": 1300.0, "milliseconds_per_sentence": 21.0}
+    (tmp_path / "model.json").write_text(json.dumps({"cost": cost}))
+    # The slowest model of all services counts.
+    services = [THREE_SERVICES[0], THREE_SERVICES[1] | {"model_dir": str(tmp_path)}]
+
+    def times(**overrides: Any) -> tuple[tuple[str, ...], ...]:
+        http = http_with(api_services=services, **overrides)
+        return tuple(
+            http.all(f"proxy_{name}")[0].args for name in ("read_timeout", "next_upstream_timeout")
+        )
+
+    assert times() == (("11s",), ("12s",))
+    assert times(api_cpus=0.5) == (("21s",), ("22s",))
+    assert times(nginx_read_timeout="40s", nginx_retry_timeout="50s") == (("40s",), ("50s",))
+    (tmp_path / "model.json").write_text("{}")
+    assert times() == (("1s",), ("5s",))
 
 
 # ---- what a replica is told ---------------------------------------------------------------------
