@@ -94,13 +94,12 @@ def cost(folder: Path, texts: list[str], started: float) -> dict[str, Any]:
 
     import api.app  # noqa: F401
     from api.loader import load_predictor
+    from api.model import all_at_once
 
     predictor = load_predictor(folder)
     start_seconds = round(time.perf_counter() - started, 2)
     batch = [texts[number % len(texts)] for number in range(BATCH)]
-    together = getattr(
-        predictor, "predict_all", lambda all_of: list(map(predictor.predict, all_of))
-    )
+    together = all_at_once(predictor)
     sentence_ms = milliseconds(lambda turn: predictor.predict(texts[turn % len(texts)]))
     batch_ms = milliseconds(lambda _: together(batch))
     return {
