@@ -20,7 +20,7 @@ LINTERS = {
     "yamllint": "yamllint --strict .".split(),
     "ruff check": "ruff check .".split(),
     "ruff format": "ruff format --check --diff .".split(),
-    "mypy": ["mypy", "src", "tests", "tools", "bench", *PROGRAMS],
+    "mypy": ["mypy", "src", "tests", "tools", "bench", "examples", *PROGRAMS],
     # SC2016: a dollar in single quotes is for another shell, or a word of a message.
     "shellcheck": ["shellcheck", "--exclude=SC2016", *SCRIPTS],
     # DL3008: packages without a version, on purpose: an image takes today's security fixes, and
