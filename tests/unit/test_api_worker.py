@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import httpx
@@ -66,6 +66,10 @@ def worker(slow: Slow, waits: list[float]) -> Worker:
     return Worker(slow.predict_all, waits.append)
 
 
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, LIMIT_SECONDS))
+
+
 async def begun(slow: Slow) -> None:
     assert await asyncio.to_thread(slow.began.acquire, timeout=LIMIT_SECONDS)
 
@@ -108,7 +112,7 @@ def test_health_and_metrics_are_answered_while_a_batch_is_computed(
             assert [one["prediction value"] for one in answer.json()["predictions"]] == BATCH
             assert "api_queue_seconds_count 1.0" in (await client.get("/metrics")).text
 
-    asyncio.run(main())
+    run(main())
     assert slow.calls == [BATCH]
 
 
@@ -124,7 +128,7 @@ def test_what_waits_is_answered_together_in_its_order(
         await asyncio.gather(*tasks)
         assert [labels(t) for t in tasks] == [["a"], ["b"], ["c", "d"], BATCH[:60], ["e", "f"]]
 
-    asyncio.run(main())
+    run(main())
     assert slow.calls == [["a"], ["b", "c", "d", *BATCH[:60]], ["e", "f"]]
     assert len(waits) == 5
 
@@ -143,7 +147,7 @@ def test_a_full_queue_refuses_and_is_open_again_later(worker: Worker, slow: Slow
         slow.go.release()
         assert (await worker.predict(["b"])).predictions[0].label == "b"
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("requests", [[1, 64, 1, 62], [33] * 3, [64, 64], [1] * 128, [63, 2, 63]])
@@ -158,7 +162,7 @@ def test_what_a_full_queue_holds_takes_three_rounds_at_most(
             slow.go.release()
         await asyncio.gather(*tasks)
 
-    asyncio.run(main())
+    run(main())
     assert len(slow.calls) <= 1 + 3
 
 
@@ -176,7 +180,7 @@ def test_a_cancelled_request_leaves_the_queue(worker: Worker, slow: Slow) -> Non
             slow.go.release()
         await asyncio.gather(first, *tasks)
 
-    asyncio.run(main())
+    run(main())
     assert slow.calls == [["a"], BATCH[:40], BATCH[:40]]
 
 
@@ -191,7 +195,7 @@ def test_a_sentence_that_fails_fails_its_own_request_only(worker: Worker, slow: 
         assert isinstance(tasks[2].exception(), ValueError)
         assert [labels(tasks[n]) for n in (0, 1, 3)] == [["a"], ["b"], ["c"]]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_readiness_runs_the_check_when_idle_and_not_behind_a_batch(
@@ -206,7 +210,7 @@ def test_readiness_runs_the_check_when_idle_and_not_behind_a_batch(
         slow.go.release()
         await asyncio.gather(*tasks)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_predictor_that_never_ends_is_not_ready(
@@ -221,7 +225,7 @@ def test_a_predictor_that_never_ends_is_not_ready(
         slow.go.release()
         await asyncio.gather(*tasks)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_client_that_went_away_is_499_and_its_sentences_are_not_judged(
@@ -259,7 +263,7 @@ def test_a_client_that_went_away_is_499_and_its_sentences_are_not_judged(
         slow.go.release()
         assert (await first)[0]["status"] == 200
 
-    asyncio.run(main())
+    run(main())
     assert slow.calls == [["happiness"]]
     statuses = [line["status"] for line in log_lines() if line["message"] == "request"]
     assert sorted(statuses) == [200, 499]
