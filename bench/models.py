@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/own-models.md"
 BEGIN, END = "<!-- kinds: written by make -C bench models -->", "<!-- end of kinds -->"
 HEAD = [
-    "| pipeline | predictor | ms a sentence | ms a batch of 64 | memory of a replica, MB | verdict |",
+    "| pipeline | predictor | ms a sentence | ms a batch of 64 | memory, MB | verdict |",
     "|---|---|---:|---:|---:|---|",
 ]
 

@@ -699,14 +699,14 @@ def model() -> d.Dashboard:
         },
     )
     board.stat(
-        "Is the model compiled?",
-        "Red: the replica answers by the generic predictor, right but slower, since the model could"
-        " not be compiled or answered otherwise when it was. Its log (`make logs`) says why;"
-        " `make check-model` repeats the comparison.",
+        "Does the compiled model differ?",
+        "Red: the compiled model answered otherwise than scikit-learn, which serves in its place:"
+        " right, but slower. `make check-model` repeats the comparison. A model of a kind that is"
+        " not compiled shows no.",
         "bool_yes_no",
         ("api_model_not_compiled", "{{replica}}"),
         limits=above(1),
-        words={0: ("compiled", "green"), 1: ("generic", "red")},
+        words={0: ("no", "green"), 1: ("yes", "red")},
     )
 
     board.heading("What it says")

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from api.compiled import DIFFERS
 from api.docs import docs_routes
 from api.endpoint import GetRoute, JsonRoute
 from api.errors import ApiError
@@ -70,7 +71,7 @@ def build_app(
 ) -> ASGIApp:
     """Build one variant around a loaded model; see `create_app` for the arguments."""
     manifest = predictor.manifest
-    metrics = Metrics(variant, manifest, predictor.kind)
+    metrics = Metrics(variant, manifest, predictor.kind, differs=predictor.reason == DIFFERS)
 
     def judge(sentence: str) -> BaseModel:
         started = time.perf_counter()

@@ -16,10 +16,9 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from api.compiled import Compiled, CompiledPredictor, Numbers, write_compiled
+from api.compiled import DIFFERS, Compiled, CompiledPredictor, Numbers, write_compiled
 from api.model import (
     COMPILED_FILE,
-    EXACT_TOLERANCE,
     Manifest,
     ModelError,
     check_golden,
@@ -27,8 +26,6 @@ from api.model import (
     read_model,
 )
 from api.pipeline import GenericPredictor, load_pipeline, not_the_pipeline
-
-DIFFERS = f"the compiled model differs from predict_proba by more than {EXACT_TOLERANCE:g}"
 
 
 class NotCompilable(Exception):

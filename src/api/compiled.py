@@ -25,6 +25,9 @@ from api.model import (
 
 FORMAT = 1
 
+DIFFERS = f"the compiled model differs from predict_proba by more than {EXACT_TOLERANCE:g}"
+"""Why a model that could be compiled is served by scikit-learn after all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:

@@ -38,6 +38,8 @@ class Metrics:
         variant: str,
         manifest: Manifest,
         predictor: str = "compiled",
+        *,
+        differs: bool = False,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -87,10 +89,10 @@ class Metrics:
         ).labels(variant, manifest.name, manifest.version, predictor).set(1)
         Gauge(
             "api_model_not_compiled",
-            "1 when the generic predictor serves, since the model could not be compiled or the "
-            "compiled one answered otherwise; 0 when the compiled one serves.",
+            "1 when the compiled model answered otherwise than scikit-learn, which serves in its "
+            "place; 0 for every other model.",
             registry=self._registry,
-        ).set(int(predictor != "compiled"))
+        ).set(int(differs))
         labels = Gauge(
             "api_model_reference_share",
             "Share of each label among the model's predictions on data that it was not trained on.",

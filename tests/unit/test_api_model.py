@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from sklearn.pipeline import Pipeline
 
-from api.compile import DIFFERS, compile_model
+from api.compile import compile_model
+from api.compiled import DIFFERS
 from api.loader import load_predictor
 from api.model import ModelError, Predictor, agrees
 

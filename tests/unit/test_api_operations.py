@@ -114,16 +114,20 @@ def test_metrics_count_each_sentence_of_a_batch(client: TestClient) -> None:
         assert after[name] - before[name] == grown, name
 
 
-def test_metrics_tell_that_the_generic_predictor_serves(
-    client_of: Callable[[Any], TestClient], generic: Any, compiled: Any
+def test_metrics_tell_which_predictor_serves_and_whether_it_was_to_be_compiled(
+    client_of: Callable[[Any], TestClient], generic: Any, compiled: Any, pipeline: Any
 ) -> None:
-    for predictor, value in ((compiled, 0), (generic, 1)):
+    from api.compiled import DIFFERS
+    from api.pipeline import GenericPredictor
+
+    differs = GenericPredictor(compiled.manifest, pipeline, DIFFERS)
+    for predictor, value in ((compiled, 0), (generic, 0), (differs, 1)):
         client = client_of(predictor)
         client.post("/predict", json={"sentence": "a"})
         found = samples(client)
         assert found["api_model_not_compiled"] == value
         assert any(f'predictor="{predictor.kind}"' in name for name in found)
-        assert found["api_prediction_coverage_count"] == 1 - value
+        assert found["api_prediction_coverage_count"] == (predictor is compiled)
 
 
 def test_metrics_hold_every_series_from_the_start(

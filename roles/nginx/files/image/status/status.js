@@ -243,7 +243,7 @@
       if (labels.replica) Object.assign(ofReplica(String(labels.replica)), { version: labels.version, predictor: labels.predictor });
     }
     for (const { labels, value } of now.of("api_model_not_compiled")) {
-      if (labels.replica && value === 1) ofReplica(String(labels.replica)).predictor = "generic";
+      if (labels.replica && value === 1) ofReplica(String(labels.replica)).differs = true;
     }
     const rank = (part) => ["nginx", "api", "prometheus"].indexOf(part.component) >>> 0;
     return [...parts.values()]
@@ -255,7 +255,7 @@
     if (part.running === 0) return { state: "bad", words: "stopped" };
     if (part.healthy === 0) return { state: "bad", words: "unhealthy" };
     if (part.up === 0) return { state: "bad", words: "no answer" };
-    if (part.predictor === "generic") return { state: "warn", words: "up, slow predictor" };
+    if (part.differs) return { state: "warn", words: "up, slow predictor" };
     if (part.running === 1 && part.healthy === 1) return { state: "ok", words: "healthy" };
     if (part.running === 1) return { state: "ok", words: "running" };
     if (part.up === 1) return { state: "ok", words: "answers" };
