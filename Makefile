@@ -187,7 +187,7 @@ test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## All that make test doe
 test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
 	@$(PYTEST) tests/security
 
-test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/faults.md (two hours, root)
+test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/benchmarks/faults.md (two hours, root)
 	@FAULTS=full $(PYTEST) tests/faults
 
 test-lifecycle: $(VENV)/tests ## Up, again, refusals, stop, start, down: on a second stack of its own (LIFECYCLE=short; root)
@@ -217,7 +217,7 @@ fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of i
 dashboards: $(VENV)/tests ## Build Grafana's dashboards again from src/gen_dashboards.py
 	$(BIN)/python src/gen_dashboards.py
 
-docs: $(VENV)/tests ## Write the generated parts of README.md and docs/rendered/ again
+docs: $(VENV)/tests ## Write the docs/variables.md and docs/rendered/ again
 	$(BIN)/python tools/render.py --write
 
 docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png

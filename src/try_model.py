@@ -106,7 +106,7 @@ def cost(folder: Path, texts: list[str], started: float) -> dict[str, Any]:
         "cost": {
             "milliseconds_per_sentence": sentence_ms,
             "milliseconds_per_batch": batch_ms,
-            "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "memory_mb": most_resident_mb(),
             "start_seconds": start_seconds,
         },
         "predictor": predictor.kind,
@@ -115,13 +115,21 @@ def cost(folder: Path, texts: list[str], started: float) -> dict[str, Any]:
     }
 
 
+def most_resident_mb() -> int:
+    """Return the most memory that this process has had resident, in MB."""
+    # Not getrusage: its value outlives exec, so it may be that of the process that started this one.
+    return round(_kib("/proc/self/status", "VmHWM:") / 1024)
+
+
+def _kib(path: str, name: str) -> int:
+    """Return a value in KiB of one of Linux's tables."""
+    lines = Path(path).read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def limit_memory() -> None:
     """Let this process use what the machine has free, and no more: it ends, and not another."""
-    free = next(
-        int(line.split()[1]) * 1024
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        if line.startswith("MemAvailable:")
-    )
+    free = _kib("/proc/meminfo", "MemAvailable:") * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (free, free))
 
 

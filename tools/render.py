@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Renders templates with Ansible's own templar, without a machine, and keeps the docs fresh.
 
-    python tools/render.py --write   writes docs/rendered/ and the tables of variables in README.md
+    python tools/render.py --write   writes docs/rendered/ and the tables of variables in docs/variables.md
     python tools/render.py --check   prints a diff and fails when one of them is stale
 
 Tests import `render`, `nginx_files` and `resolve`.
@@ -31,7 +31,7 @@ ROLES = ("stack", "docker", "certs", "api", "nginx", "monitoring", "host")
 SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring.yml")
 STACK_FILE = ROOT / SHARED[0]
 RENDERED = ROOT / "docs/rendered"
-README = ROOT / "README.md"
+VARIABLES = ROOT / "docs/variables.md"
 BEGIN, END = "<!-- variables:begin -->", "<!-- variables:end -->"
 
 # One fixed machine, so that a rendering is the same everywhere. It has no address of its own:
@@ -187,7 +187,7 @@ def _kind(option: dict[str, Any]) -> str:
 
 def _role_table(role: str) -> Iterator[str]:
     spec = _spec(role)
-    yield f"### {role}: {spec['short_description']}"
+    yield f"## {role}: {spec['short_description']}"
     yield ""
     yield "| variable | type | default | what it does |"
     yield "|---|---|---|---|"
@@ -226,7 +226,7 @@ def stack_variables() -> list[tuple[str, Any, str]]:
 
 def _stack_table() -> Iterator[str]:
     spec = _spec("stack")
-    yield f"### stack: {spec['short_description']}"
+    yield f"## stack: {spec['short_description']}"
     yield ""
     yield "| variable | type | default | what it does |"
     yield "|---|---|---|---|"
@@ -236,22 +236,22 @@ def _stack_table() -> Iterator[str]:
 
 
 def tables() -> str:
-    """Return the generated part of the README, without its markers."""
+    """Return the generated part of docs/variables.md, without its markers."""
     parts = ["\n".join(_stack_table())]
     parts += ["\n".join(_role_table(role)) for role in ROLES[1:]]
     return "\n\n" + "\n\n".join(parts) + "\n\n"
 
 
 def has_markers() -> bool:
-    """Tell whether the README has one place for the tables."""
-    if not README.is_file():
+    """Tell whether docs/variables.md has one place for the tables."""
+    if not VARIABLES.is_file():
         return False
-    text = README.read_text()
+    text = VARIABLES.read_text()
     return text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)
 
 
-def _readme_document() -> str:
-    before, rest = README.read_text().split(BEGIN)
+def _variables_document() -> str:
+    before, rest = VARIABLES.read_text().split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 
 
@@ -264,7 +264,7 @@ def documents() -> dict[Path, str]:
         RENDERED / "nginx.conf": _nginx_document(),
         RENDERED / "prometheus.yml": _prometheus_document(),
     }
-    return found | ({README: _readme_document()} if has_markers() else {})
+    return found | ({VARIABLES: _variables_document()} if has_markers() else {})
 
 
 def stale() -> str:
@@ -300,7 +300,7 @@ def main() -> int:
         print(f"{diff}\nStale: run `make docs` and commit what it writes.")
         return 1
     if not has_markers():
-        print(f"README.md has no place for the tables: it needs {BEGIN} and {END}, once each.")
+        print(f"docs/variables.md has no place for the tables: it needs {BEGIN} and {END}, once each.")
         return 1
     return 0
 

@@ -2,7 +2,7 @@
 
 FAULTS=quick (the default) is what `make test-all` runs: short, and only counts decide.
 FAULTS=full is `make test-faults`: as many requests as the figures need, times hold too, and
-docs/faults.md is written.
+docs/benchmarks/faults.md is written.
 """
 
 import datetime
@@ -134,7 +134,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for text in HEAD + new:
         terminalreporter.write_line(text)
     if FULL:
-        path = stack.ROOT / "docs/faults.md"
+        path = stack.ROOT / "docs/benchmarks/faults.md"
         kept = path.read_text() if path.exists() else ""
         by_hand = kept[kept.find("\n## ") :] if "\n## " in kept else ""
         table = kept.removesuffix(by_hand).partition(HEAD[1])[2].strip().splitlines()

@@ -264,8 +264,8 @@ def test_run_without_the_conversion_changes_nothing(tmp_path: Path) -> None:
     assert "unset ANSIBLE_CALLBACK_PLUGINS" in " ".join(done.stdout.split())
 
 
-def test_examples_of_the_readme_say_the_same_twice(see: See) -> None:
-    table = (ROOT / "README.md").read_text().split("| type | as text |")[1].split("\n\n")[0]
+def test_examples_of_the_docs_say_the_same_twice(see: See) -> None:
+    table = (ROOT / "docs/variables.md").read_text().split("| type | as text |")[1].split("\n\n")[0]
     rows = [re.findall(r"`(-e .*?)`", row) for row in table.splitlines()[2:]]
     as_json = [word for row in rows for word in shlex.split(row[-1])]
     given = {name for text in as_json[1::2] for name in json.loads(text)}

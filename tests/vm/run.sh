@@ -11,11 +11,11 @@
 # where the stack is up: the boxes get its images, else each guest builds its own for an hour. One
 # half at a time and nothing beside it, else an emulated guest is too slow for the stack's own
 # time-outs; and QEMU 10, which Debian 12 has among its backports: its 7.2 starts processes half as
-# fast (docs/vm.md). Prints PASS or FAIL and the time of each step, and writes docs/vm.md.
+# fast (docs/benchmarks/vm.md). Prints PASS or FAIL and the time of each step, and writes docs/benchmarks/vm.md.
 set -uo pipefail
 CDPATH='' cd "$(dirname "$0")/../.." || exit 2
 
-readonly CACHE=$PWD/.cache/vm REPORT=docs/vm.md
+readonly CACHE=$PWD/.cache/vm REPORT=docs/benchmarks/vm.md
 declare -rA TITLES=([vagrant]='Vagrant, Debian 12' [ssh]='By ssh, Debian 13')
 readonly BOOT=300 # seconds from power to the first answer, under emulation
 half='' keep='' only=''
