@@ -117,7 +117,7 @@ def cost(folder: Path, texts: list[str], started: float) -> dict[str, Any]:
 
 def most_resident_mb() -> int:
     """Return the most memory that this process has had resident, in MB."""
-    # Not getrusage: its value outlives exec, so it may be that of the process that started this one.
+    # Not getrusage: its value outlives exec, and may be that of the process before.
     return round(_kib("/proc/self/status", "VmHWM:") / 1024)
 
 

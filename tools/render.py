@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Renders templates with Ansible's own templar, without a machine, and keeps the docs fresh.
 
-    python tools/render.py --write   writes docs/rendered/ and the tables of variables in docs/variables.md
+    python tools/render.py --write   writes docs/rendered/ and the generated pages
     python tools/render.py --check   prints a diff and fails when one of them is stale
 
 Tests import `render`, `nginx_files` and `resolve`.
 """
 
 import argparse
+import ast
 import difflib
 import re
 import sys
@@ -32,6 +33,7 @@ SHARED = ("inventory/group_vars/all/stack.yml", "inventory/group_vars/all/wiring
 STACK_FILE = ROOT / SHARED[0]
 RENDERED = ROOT / "docs/rendered"
 VARIABLES = ROOT / "docs/variables.md"
+SECURITY_TESTS = ROOT / "docs/security-tests.md"
 BEGIN, END = "<!-- variables:begin -->", "<!-- variables:end -->"
 
 # One fixed machine, so that a rendering is the same everywhere. It has no address of its own:
@@ -255,6 +257,26 @@ def _variables_document() -> str:
     return before + BEGIN + tables() + END + rest.split(END)[1]
 
 
+# ---- the security tests -------------------------------------------------------------------------
+
+
+def _security_document() -> str:
+    lines = [
+        "# Security tests",
+        "",
+        "For security reviewers: every test in `tests/security/`. Its name says what holds.",
+        "`make docs` writes this page; `make test-security` runs the tests.",
+    ]
+    for path in sorted((ROOT / "tests/security").glob("test_*.py")):
+        tree = ast.parse(path.read_text())
+        lines += ["", f"## {path.name}", "", ast.get_docstring(tree) or "", ""]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                holds = node.name.removeprefix("test_").replace("_", " ").capitalize()
+                lines.append(f"- {holds}.")
+    return "\n".join([*lines, ""])
+
+
 # ---- command ------------------------------------------------------------------------------------
 
 
@@ -263,6 +285,7 @@ def documents() -> dict[Path, str]:
     found = {
         RENDERED / "nginx.conf": _nginx_document(),
         RENDERED / "prometheus.yml": _prometheus_document(),
+        SECURITY_TESTS: _security_document(),
     }
     return found | ({VARIABLES: _variables_document()} if has_markers() else {})
 
@@ -300,7 +323,9 @@ def main() -> int:
         print(f"{diff}\nStale: run `make docs` and commit what it writes.")
         return 1
     if not has_markers():
-        print(f"docs/variables.md has no place for the tables: it needs {BEGIN} and {END}, once each.")
+        print(
+            f"docs/variables.md has no place for the tables: it needs {BEGIN} and {END}, once each."
+        )
         return 1
     return 0
 

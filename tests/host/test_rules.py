@@ -261,7 +261,7 @@ CASES: dict[str, Case] = {
         {'prometheus_rule_evaluation_failures_total{rule_group="x"}': "0x20 1x40"},
         {'prometheus_rule_evaluation_failures_total{rule_group="x"}': "4x60"},
     ),
-    "PrometheusLosesFigures": Case(
+    "PrometheusDropsSamples": Case(
         [
             {"prometheus_tsdb_wal_corruptions_total": "0x20 1x40"},
             {"prometheus_tsdb_compactions_failed_total": "0x20 1x40"},

@@ -172,7 +172,7 @@ def test_generated_documents_are_fresh() -> None:
 
 
 def test_the_page_of_variables_has_a_place_for_the_tables() -> None:
-    assert render.has_markers(), f"docs/variables.md needs {render.BEGIN} and {render.END}, once each"
+    assert render.has_markers(), f"it needs {render.BEGIN} and {render.END}, once each"
 
 
 def test_every_number_of_the_benchmark_is_held_or_explained() -> None:
