@@ -51,7 +51,7 @@ def shoot(browser: Browser, url: str, name: str, folder: Path, **more: Any) -> P
         watched.open()
         page = watched.page
         # The last feed is in.
-        expect(page.locator(".summary", has_text="Not known yet")).to_have_count(0)
+        expect(page.locator(".summary", has_text="Unknown so far")).to_have_count(0)
         page.get_by_role("textbox", name="Sentence").fill(SENTENCE)
         page.get_by_role("radio", name="v2").check()
         page.get_by_role("button", name="Ask").click()

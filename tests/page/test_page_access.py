@@ -30,7 +30,7 @@ LONG = "W" * 300
 
 
 def loaded(page: Page) -> None:
-    expect(page.locator(".summary", has_text="Not known yet")).to_have_count(0)
+    expect(page.locator(".summary", has_text="Unknown so far")).to_have_count(0)
 
 
 def everything_is(gateway: FakeGateway, text: str) -> None:
@@ -164,15 +164,15 @@ def test_a_screen_reader_finds_its_way(gateway: FakeGateway, visit: Visit) -> No
     loaded(page)
     expect(page.locator("body")).to_match_aria_snapshot(
         """
-        - link "Skip to the question box"
+        - link "Skip to the sentence"
         - banner:
           - heading "Status" [level=1]
           - navigation "Elsewhere":
             - link "API documentation"
         - main:
-          - region "It works, and wants a look":
+          - region "It works, but needs attention":
             - status:
-              - heading "It works, and wants a look" [level=2]
+              - heading "It works, but needs attention" [level=2]
           - region "Alerts":
             - heading "Alerts" [level=2]
             - list:
@@ -191,9 +191,9 @@ def test_a_screen_reader_finds_its_way(gateway: FakeGateway, visit: Visit) -> No
             - list
           - region "Try a sentence":
             - textbox "Sentence"
-            - group "Who answers":
-              - radio "v1, the answer only" [checked]
-              - radio "v2, explains itself"
+            - group "Service":
+              - radio "v1, the prediction only" [checked]
+              - radio "v2, with an explanation"
             - button "Ask"
         - contentinfo
         """

@@ -40,7 +40,7 @@ def test_the_page_shows_the_stack_and_stays_in_its_budget(
     watched = visit(url, **user)
     page = watched.page
     expect(page.locator("#updated")).to_have_text(re.compile(r"Updated \d+ s ago"))
-    expect(page.locator(".summary", has_text="Not known yet")).to_have_count(0)
+    expect(page.locator(".summary", has_text="Unknown so far")).to_have_count(0)
     expect(page.locator(".age:visible")).to_have_count(0)
     expect(page.locator("#facts .value").first).to_have_text(re.compile(r"^\d+ of \d+$"))
     expect(page.get_by_role("row").filter(has_text=re.compile("api-v1-1")).first).to_be_visible()
@@ -54,7 +54,7 @@ def test_the_box_asks_the_chosen_version(
     url: str, user: dict[str, Any], visit: Visit, version: str, replica: str
 ) -> None:
     page = visit(url, **user).page
-    expect(page.locator(".summary", has_text="Not known yet")).to_have_count(0)
+    expect(page.locator(".summary", has_text="Unknown so far")).to_have_count(0)
     page.get_by_role("textbox", name="Sentence").fill("What a lovely surprise, thank you!")
     page.get_by_role("radio", name=version).check()
     page.get_by_role("button", name="Ask").click()
@@ -67,7 +67,7 @@ def test_the_page_has_the_policy_that_it_was_tested_under(
     url: str, user: dict[str, Any], visit: Visit
 ) -> None:
     watched = visit(url, **user)
-    expect(watched.page.locator(".summary", has_text="Not known yet")).to_have_count(0)
+    expect(watched.page.locator(".summary", has_text="Unknown so far")).to_have_count(0)
     assert watched.headers["content-security-policy"] == POLICY
     assert watched.headers["x-content-type-options"] == "nosniff"
 

@@ -142,8 +142,8 @@ def test_the_keyboard_alone_asks_v2(gateway: FakeGateway, visit: Visit) -> None:
     page = visit(gateway.url).page
     expect(page.locator("#overall-title")).to_have_text("Everything works")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the question box")).to_be_focused()
-    expect(page.get_by_role("link", name="Skip to the question box")).to_be_in_viewport()
+    expect(page.get_by_role("link", name="Skip to the sentence")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the sentence")).to_be_in_viewport()
     page.keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="Sentence")).to_be_focused()
     page.keyboard.type("I am glad")

@@ -13,7 +13,7 @@ from page.fake_gateway import FakeGateway
 
 NOW, SERIES, ALERTS = (f"/status/{name}.json" for name in ("now", "series", "alerts"))
 WELL = "Everything works"
-UNSURE = "Not known at the moment"
+UNSURE = "Unknown at the moment"
 MINUTE_MS = 60_000
 # An en dash, where a figure would be.
 NONE = "\u2013"
@@ -140,7 +140,7 @@ def test_a_broken_part_is_named(
     why(page).to_contain_text(f"Broken: emotions-api-v1-1 ({words})")
     row = page.get_by_role("row").filter(has_text="emotions-api-v1-1")
     expect(row.get_by_role("cell").nth(1)).to_have_text(words)
-    expect(page.locator("#parts-say")).to_have_text("6 of 7 parts are well.")
+    expect(page.locator("#parts-say")).to_have_text("6 of 7 parts are healthy.")
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_a_stack_without_figures_is_not_well(gateway: FakeGateway, visit: Visit)
     gateway.answers[SERIES] = canned.matrix([])
     page = visit(gateway.url).page
     title(page).to_have_text(UNSURE)
-    why(page).to_contain_text("Prometheus knows of no container and no replica")
+    why(page).to_contain_text("Prometheus has no container and no replica")
     expect(page.locator("#facts .value")).to_have_text([NONE] * 4)
-    expect(page.locator("#changes-say")).to_have_text("No change is known.")
+    expect(page.locator("#changes-say")).to_have_text("No changes so far.")
 
 
 def test_replicas_are_shown_where_nothing_is_known_of_containers(
@@ -235,11 +235,9 @@ def test_prometheus_down_from_the_start_is_told(gateway: FakeGateway, visit: Vis
     page = visit(gateway.url).page
     title(page).to_have_text(UNSURE)
     why(page).to_have_text("Prometheus does not answer.")
-    expect(page.locator("#alerts-say")).to_have_text("Not known: Prometheus does not answer.")
-    expect(page.locator("#parts-say")).to_have_text("Not known: Prometheus does not answer.")
-    expect(page.locator("#plot-rate .summary")).to_have_text(
-        "Not known: Prometheus does not answer."
-    )
+    expect(page.locator("#alerts-say")).to_have_text("Unknown: Prometheus does not answer.")
+    expect(page.locator("#parts-say")).to_have_text("Unknown: Prometheus does not answer.")
+    expect(page.locator("#plot-rate .summary")).to_have_text("Unknown: Prometheus does not answer.")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +264,7 @@ def test_what_was_known_stays_with_its_age(
 ) -> None:
     gateway.answers[ALERTS] = canned.alerts(canned.alert(*canned.REPLICA_DOWN))
     page = visit(gateway.url, before=with_clock).page
-    title(page).to_have_text("It works, and wants a look")
+    title(page).to_have_text("It works, but needs attention")
     expect(page.locator("#plot-rate .summary")).to_contain_text("v1")
     for path in (NOW, SERIES, ALERTS):
         gateway.answers[path] = answer
@@ -277,8 +275,8 @@ def test_what_was_known_stays_with_its_age(
     expect(page.locator(".age:visible")).to_have_count(5)
     expect(page.locator(".age").first).to_have_text(re.compile(r"2 min old"))
     expect(page.locator("#updated")).to_have_text("Updated 2 min ago")
-    expect(page.locator("#alerts-say")).to_contain_text("When last known: 1 alert is firing")
-    expect(page.locator("#parts-say")).to_have_text("When last known: All 7 parts are well.")
+    expect(page.locator("#alerts-say")).to_contain_text("Last known: 1 alert is firing")
+    expect(page.locator("#parts-say")).to_have_text("Last known: All 7 parts are healthy.")
     expect(page.get_by_role("row")).to_have_count(1 + len(canned.CONTAINERS))
     # Without the colours of health.
     colours = page.evaluate(
@@ -300,7 +298,7 @@ def test_figures_out_of_a_cache_are_as_old_as_they_are(gateway: FakeGateway, vis
     gateway.answers[NOW] = canned.vector(canned.samples(), late=300)
     page = visit(gateway.url).page
     title(page).to_have_text(UNSURE)
-    why(page).to_contain_text("The figures are old")
+    why(page).to_contain_text("The metrics are old")
     expect(page.locator("#updated")).to_have_text("Updated 5 min ago")
 
 

@@ -83,7 +83,7 @@
   async function refusal(response) {
     const body = await response.json().catch(() => ({}));
     const code = body && typeof body.error === "string" ? body.error : "";
-    if (response.status === 401) return "the gateway wants the password again: reload the page";
+    if (response.status === 401) return "the gateway asks for the password again: reload the page";
     if (response.status === 429) return "the gateway gets too many requests from your address";
     if (code === "maintenance") return "the gateway is in maintenance";
     if (response.status === 503) return "Prometheus does not answer";
@@ -205,9 +205,9 @@
     series: new Feed("series", readSeries),
   };
 
-  const when = (feed, sentence) => (feed.fresh ? sentence : `When last known: ${sentence}`);
+  const when = (feed, sentence) => (feed.fresh ? sentence : `Last known: ${sentence}`);
 
-  const unknown = (feed) => `Not known${feed.failure ? `: ${feed.failure}` : " yet"}.`;
+  const unknown = (feed) => `Unknown${feed.failure ? `: ${feed.failure}` : " so far"}.`;
 
   // ---- what runs ------------------------------------------------------------------------------
 
@@ -279,10 +279,10 @@
     say(
       id("parts-say"),
       when(feed, parts.length === 0
-        ? "Prometheus has no figures of containers or replicas."
+        ? "Prometheus has no metrics of containers or replicas."
         : well === parts.length
-          ? `All ${plural(parts.length, "part")} are well.`
-          : `${well} of ${plural(parts.length, "part")} are well.`),
+          ? `All ${plural(parts.length, "part")} are healthy.`
+          : `${well} of ${plural(parts.length, "part")} are healthy.`),
     );
     id("parts").hidden = parts.length === 0;
     const rows = parts.map((part) => ({
@@ -444,7 +444,7 @@
     const changes = feed.value.of("stack_change_timestamp_seconds")
       .sort((a, b) => b.value - a.value)
       .slice(0, CHANGES_MOST);
-    say(id("changes-say"), changes.length === 0 ? "No change is known." : "");
+    say(id("changes-say"), changes.length === 0 ? "No changes so far." : "");
     id("changes-say").hidden = changes.length > 0;
     const rows = changes.map(({ labels, value }) => {
       // The watch's is "restarted NAME".
@@ -499,7 +499,7 @@
     plot.at = make("span", { class: "quiet small" });
     plot.legend = make("ul", { class: "legend" });
     plot.canvas = make("div", { class: "plot", "aria-hidden": "true" });
-    plot.summary = make("p", { class: "summary quiet" }, "Not known yet.");
+    plot.summary = make("p", { class: "summary quiet" }, "Unknown so far.");
     plot.box.setAttribute("aria-labelledby", name);
     plot.box.append(
       make("figcaption", {}, make("h3", { id: name }, `${plot.title}, ${plot.unit}`), plot.at),
@@ -569,14 +569,14 @@
       return names.map((name, n) => make(
         "li", {}, make("span", { class: `swatch s${n}`, "aria-hidden": "true" }), make("span", {}, name), plot.values[n]));
     });
-    say(plot.summary, any ? summaryOf(plot, series, rows) : "No figure in the last hour: nobody asked, or nothing was measured.");
+    say(plot.summary, any ? summaryOf(plot, series, rows) : "No data in the last hour: no requests, or no metrics.");
     if (any) showValues(plot);
 
     if (!any || typeof Dygraph !== "function") {
       plot.graph?.destroy();
       plot.graph = null;
       plot.canvas.className = "plot plot-none";
-      plot.canvas.textContent = any ? "The plot library did not come; the figures are below." : "No figures";
+      plot.canvas.textContent = any ? "The plot library did not load. The values are below." : "No data";
       return;
     }
     const top = Math.max(plot.least, ...rows.flatMap((row) => row.slice(1)).filter((value) => value !== null)) * 1.1;
@@ -622,7 +622,7 @@
   function verdict() {
     const all = Object.values(feeds);
     if (all.every((feed) => feed.value === null && feed.failure === "")) {
-      return { state: "unknown", title: "Asking", why: "The first figures are on their way." };
+      return { state: "unknown", title: "Asking", why: "The first metrics are loading." };
     }
     const worst = [];
     const note = (state, words) => worst.push({ state, words });
@@ -646,10 +646,10 @@
       }
       const deaf = now.of("up").filter(({ labels, value }) => value !== 1 && labels.job !== "api");
       if (deaf.length) note("warn", `Prometheus does not reach ${deaf.map(({ labels }) => labels.job).join(", ")}`);
-      if (parts.length === 0) note("unknown", "Prometheus knows of no container and no replica");
+      if (parts.length === 0) note("unknown", "Prometheus has no container and no replica");
     }
     const missing = all.filter((feed) => !feed.fresh);
-    const reasons = [...new Set(missing.map((feed) => feed.failure || (feed.value ? "the figures are old" : "an answer is on its way")))];
+    const reasons = [...new Set(missing.map((feed) => feed.failure || (feed.value ? "the metrics are old" : "a response is pending")))];
     const why = [...worst.map(({ words }) => words), ...reasons].join("; ");
     const sentence = `${why.charAt(0).toUpperCase()}${why.slice(1)}.`;
     if (worst.some(({ state }) => state === "bad")) return { state: "bad", title: "Something is broken", why: sentence };
@@ -657,13 +657,13 @@
       const kept = all.some((feed) => feed.value !== null);
       return {
         state: "unknown",
-        title: missing.some((feed) => feed.failure || feed.value) ? "Not known at the moment" : "Asking",
-        why: `${sentence}${kept && missing.some((feed) => feed.failure) ? " What is below is the last that was known." : ""}`,
+        title: missing.some((feed) => feed.failure || feed.value) ? "Unknown at the moment" : "Asking",
+        why: `${sentence}${kept && missing.some((feed) => feed.failure) ? " The last known values are below." : ""}`,
       };
     }
-    if (worst.some(({ state }) => state === "unknown")) return { state: "unknown", title: "Not known at the moment", why: sentence };
-    if (worst.length) return { state: "warn", title: "It works, and wants a look", why: sentence };
-    return { state: "ok", title: "Everything works", why: "Every part is well, no alert is firing." };
+    if (worst.some(({ state }) => state === "unknown")) return { state: "unknown", title: "Unknown at the moment", why: sentence };
+    if (worst.length) return { state: "warn", title: "It works, but needs attention", why: sentence };
+    return { state: "ok", title: "Everything works", why: "All parts are healthy. No alert is firing." };
   }
 
   const marks = { ok: "✓", warn: "!", bad: "✕", unknown: "?" };
