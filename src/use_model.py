@@ -132,11 +132,12 @@ def fetch(model: str, folder: Path) -> Path:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{model} cannot be downloaded: {reason}") from None
-    files = [
-        path for suffix in ("*.joblib", "*.pkl", "*.skops") for path in sorted(found.rglob(suffix))
-    ]
+    files = [path for suffix in ("*.joblib", "*.pkl") for path in sorted(found.rglob(suffix))]
     if not files:
-        raise InputError(f"{model} holds no model of scikit-learn (.pkl or .joblib)")
+        raise InputError(
+            f"{model} holds no pickle of scikit-learn: log it with mlflow.sklearn.log_model(…, "
+            'serialization_format="cloudpickle"); skops, the default of MLflow 3, is not supported'
+        )
     return files[0]
 
 

@@ -292,15 +292,25 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.terminate()
 
 
-def test_a_registered_model_is_used(registry: str, tmp_path: Path) -> None:
+def test_a_registered_model_is_used(
+    registry: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import mlflow
 
     fitted = count_nb().fit(TEXTS, LABELS)
     mlflow.set_experiment("weather")
     with mlflow.start_run():
-        mlflow.sklearn.log_model(fitted, name="model", registered_model_name="weather")
-    mlflow.MlflowClient().set_registered_model_alias("weather", "live", "1")
+        for form in ("cloudpickle", "skops"):
+            mlflow.sklearn.log_model(
+                fitted, name=form, registered_model_name="weather", serialization_format=form
+            )
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias("weather", "live", "1")
     assert run("models:/weather@live", samples(tmp_path), tmp_path / "out") == 0
     assert json.loads((tmp_path / "out/model.json").read_text())["name"] == "weather"
     assert load_predictor(tmp_path / "out").predict("good sun").label == "7"
+    capsys.readouterr()
+    for version, message in (("2", 'serialization_format="cloudpickle"'), ("9", "not found")):
+        assert run(f"models:/weather/{version}", samples(tmp_path), tmp_path / "out") == 2
+        assert message in capsys.readouterr().err
     assert os.environ["MLFLOW_TRACKING_URI"] == registry
