@@ -1,4 +1,4 @@
-# One entry for everything: `make` lists what one needs, `make help-dev` the rest.
+# `make` lists the everyday commands, `make help-dev` the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -83,66 +83,66 @@ explained = awk -v first='$(1)' 'BEGIN {FS = ":.*\#\# "} \
 
 ##@ The stack
 
-start-project: $(VENV)/controller ## Put the stack up, or bring it to what the files say
+start-project: $(VENV)/controller ## Install the stack, or apply what has changed
 	$(PLAYBOOK) playbooks/site.yml
 
-stop-project: $(VENV)/controller ## Stop it and keep everything
+stop-project: $(VENV)/controller ## Stop the stack and keep its data
 	$(PLAYBOOK) playbooks/stop.yml
 
-plan: $(VENV)/controller ## What start-project would change, in plain words; changes and builds nothing
+plan: $(VENV)/controller ## Show what start-project would change; changes nothing
 	@bash playbooks/plan.sh
 
-deploy: $(VENV)/controller ## Bring the service's new code or model live, replica by replica (start-project does it, too)
+deploy: $(VENV)/controller ## Deploy new code or a new model, one replica at a time (also part of start-project)
 	$(PLAYBOOK) playbooks/site.yml --tags docker,api -e __stack_change=deploy
 
-rollback: $(VENV)/controller ## Back to the release before, or to RELEASE=id: nothing is built, seconds
+rollback: $(VENV)/controller ## Return to the release before, or to RELEASE=id; builds nothing
 	$(RUN) $(if $(RELEASE),--text api_release="$$RELEASE") playbook playbooks/rollback.yml
 
-releases: $(VENV)/controller ## What can be rolled back to, the live one first
+releases: $(VENV)/controller ## List the releases that a rollback can return to, the live one first
 	@$(ASK) releases
 
-upgrade: $(VENV)/controller ## Packages of machine and images to today's security state, containers replaced one by one
+upgrade: $(VENV)/controller ## Install security updates in the images and on the machine, one container at a time
 	$(PLAYBOOK) playbooks/upgrade.yml
 
-status: $(VENV)/controller ## Containers with version, health, age; certificate's days left (FORMAT=json)
+status: $(VENV)/controller ## Show version, containers, health and certificate (FORMAT=json)
 	@$(ASK) status $(if $(filter json,$(FORMAT)),--json)
 
-logs: $(VENV)/controller ## Last lines of every container and of the access log (LINES=20), or what became of one (REQUEST=id)
+logs: $(VENV)/controller ## Show the last lines of every container (LINES=20), or of one request (REQUEST=id)
 	@$(ASK) logs $(if $(REQUEST),--request "$$REQUEST",'$(LINES)')
 
-env: $(VENV)/controller ## Addresses and credentials as lines that a shell can eval
+env: $(VENV)/controller ## Print addresses and credentials for a shell's eval
 	@$(ASK) env
 
-doctor: $(VENV)/controller ## Check the machine and the stack on one page (changes nothing)
+doctor: $(VENV)/controller ## Check the machine and the stack on one page; changes nothing
 	@$(BIN)/python tools/doctor.py
 
-backup: $(VENV)/controller ## Save what Prometheus and Grafana know to FILE=path.tar.gz, on this machine
+backup: $(VENV)/controller ## Save the monitoring's data to FILE=path.tar.gz on this machine
 	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/backup.yml
 
-restore: $(VENV)/controller ## Bring back what make backup wrote to FILE=path.tar.gz
+restore: $(VENV)/controller ## Restore what make backup saved in FILE=path.tar.gz
 	$(RUN) --path monitoring_archive_path="$$FILE" playbook playbooks/restore.yml
 
-test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Prove it: linters, unit, template, policy, host, behaviour, page and security tests (TIER=unit)
+test: $(VENV)/tests $(GIXY) .cache/audit/installed ## Run linters, unit, template, policy, host, behaviour, page and security tests (TIER=unit)
 	@$(if $(filter page,$(or $(TIER),page)),$(BIN)/python tests/page/supplies.py)
 	@$(PYTEST) $(SIDE_BY_SIDE) $(if $(TIER),$(addprefix tests/,$(TIER)),tests)
 
-teardown: $(VENV)/controller ## Remove everything of the stack, its data included (CONFIRM=yes asks nothing)
+teardown: $(VENV)/controller ## Remove the stack with all its data (CONFIRM=yes does not ask)
 	@if [ -t 0 ] && [ "$(CONFIRM)" != yes ]; then \
-	  read -r -p 'This removes containers, data, certificates and secrets. Type yes: ' answer; [ "$$answer" = yes ]; fi
+	  read -r -p 'This removes containers, data, certificates and passwords. Type yes to continue: ' answer; [ "$$answer" = yes ]; fi
 	$(PLAYBOOK) playbooks/teardown.yml
 
-help: ## Show this; make help-dev shows the rest
+help: ## Show this list; make help-dev shows the rest
 	@$(call explained,1)
 
 ##@ Rarely needed
 
-verify: $(VENV)/controller ## Ask every part of the running stack whether it works (changes nothing)
+verify: $(VENV)/controller ## Check every part of the running stack; changes nothing
 	$(PLAYBOOK) playbooks/verify.yml
 
-history: $(VENV)/controller ## Who changed what, when, and how it ended (LINES=20)
+history: $(VENV)/controller ## Show who changed what, when, and how it ended (LINES=20)
 	@$(ASK) history '$(LINES)'
 
-maintenance: $(VENV)/controller ## Answer 503 to every client while you work: make maintenance on, then make maintenance off
+maintenance: $(VENV)/controller ## Answer 503 to every client: make maintenance on, then make maintenance off
 	@$(ASK) maintenance $(filter on off,$(MAKECMDGOALS))
 
 # Words of it, no targets of their own.
@@ -150,20 +150,20 @@ ifneq ($(filter maintenance,$(MAKECMDGOALS)),)
 on off: ; @:
 endif
 
-rotate-cert: $(VENV)/controller ## A new key and certificate, taken by the gateway at once
+rotate-cert: $(VENV)/controller ## Make a new key and certificate, and load them at once
 	@bash playbooks/ask.sh '{{ stack_name }}-certificate' --rotate
 
-rotate-password: $(VENV)/controller ## A new machine-made password for NAME=admin; the old one ends at once
+rotate-password: $(VENV)/controller ## Make a new password for NAME=admin; the old one ends at once
 	$(RUN) --list nginx_new_passwords="$${NAME:-admin}" playbook playbooks/site.yml
 
-forget-future: $(VENV)/controller ## After a clock that was ahead: Prometheus forgets what is from the future
+forget-future: $(VENV)/controller ## Delete samples from the future in Prometheus, after a clock that was ahead
 	$(PLAYBOOK) playbooks/forget_future.yml
 
-check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the running gateway's TLS (GRADE=A+ insists on HSTS)
+check-tls: $(VENV)/controller .cache/check-tls/installed ## Have sslyze and testssl.sh judge the gateway's TLS (GRADE=A+ requires HSTS)
 	@GRADE='$(GRADE)' bash tools/check_tls.sh
 
-audit: .cache/audit/installed ## Known vulnerabilities and pending updates of pins, images and machine; bills of materials
-	@[ -n "$(LOCAL)" ] || { echo 'It asks the machine that it runs on: run make audit there'; exit 2; }
+audit: .cache/audit/installed ## Report known vulnerabilities and pending updates; write bills of materials
+	@[ -n "$(LOCAL)" ] || { echo 'make audit checks the machine that it runs on: run it there'; exit 2; }
 	@.cache/audit/bin/python tools/audit.py
 
 model: $(VENV)/tests ## Train a model (DATA=my.csv into model/ or OUT=folder; else the sample, into .cache/model/)
@@ -180,56 +180,56 @@ use-model: $(VENV)/tests ## Serve a pipeline of your own: MODEL=my_pipeline.jobl
 
 ##@ Tests
 
-test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## All that make test does, and faults, fuzz, life cycle and matrix: an hour and a half (LEAVE_OUT=matrix; root)
+test-all: $(VENV)/tests $(GIXY) .cache/audit/installed ## Run all tests but those on virtual machines: an hour and a half (LEAVE_OUT=matrix; root)
 	@$(BIN)/python tests/page/supplies.py
 	@$(PYTEST) $(SIDE_BY_SIDE) --override-ini='norecursedirs=.* $(LEAVE_OUT)' tests
 
-test-security: $(VENV)/tests ## Attack the running stack from a network namespace: password, rate, slow clients, smuggling, ports (root)
+test-security: $(VENV)/tests ## Attack the running stack from a network namespace (root)
 	@$(PYTEST) tests/security
 
-test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy on a second stack under load; writes docs/benchmarks/faults.md (two hours, root)
+test-faults: $(VENV)/tests ## Kill, hang, cut off, overfill and misdeploy a second stack under load (two hours, root)
 	@FAULTS=full $(PYTEST) tests/faults
 
-test-lifecycle: $(VENV)/tests ## Up, again, refusals, stop, start, down: on a second stack of its own (LIFECYCLE=short; root)
+test-lifecycle: $(VENV)/tests ## Install, change, refuse, stop, start and remove a second stack (LIFECYCLE=short; root)
 	@$(PYTEST) --verbose --verbose tests/lifecycle
 
-test-matrix: $(VENV)/tests ## The everyday commands under other locales, settings, folders and checkouts (ONLY=umask runs one; root)
+test-matrix: $(VENV)/tests ## Run the everyday commands under other locales, settings and folders (ONLY=umask; root)
 	@$(PYTEST) tests/matrix $(if $(ONLY),-k "$$ONLY")
 
-test-vm: $(VENV)/tests ## The same on real machines, under emulation: Vagrant, ssh, reboot, power cut (two to three hours, root)
+test-vm: $(VENV)/tests ## Run the stack on virtual machines: Vagrant, ssh, reboot, power cut (two to three hours, root)
 	@bash tests/vm/run.sh
 
 lint: $(VENV)/tests $(GIXY) ## Run every linter
 	@$(PYTEST) tests/linters
 
-check-nginx: $(VENV)/tests $(GIXY) ## Hold the gateway's rendered configuration against gixy-ng and gixy-next (a part of lint)
+check-nginx: $(VENV)/tests $(GIXY) ## Check the rendered configuration with gixy-ng and gixy-next (part of lint)
 	@$(BIN)/python tools/check_nginx.py
 
-check-model: $(VENV)/tests ## Hold the compiled predictor against scikit-learn on every sentence of DATA=file.csv
+check-model: $(VENV)/tests ## Compare the compiled model with scikit-learn on every sentence of DATA=file.csv
 	@[ -n "$(DATA)" ] || { echo 'Name the data: make check-model DATA=path/to/tweet_emotions.csv'; exit 2; }
 	PYTHONPATH=src $(BIN)/python tools/check_model.py --data "$$DATA" --model model
 
-fuzz: $(VENV)/tests ## Throw at least 5,000 generated requests at a replica of its own
+fuzz: $(VENV)/tests ## Send at least 5,000 generated requests to a replica of its own
 	@$(PYTEST) tests/fuzz
 
 ##@ The project
 
-dashboards: $(VENV)/tests ## Build Grafana's dashboards again from src/gen_dashboards.py
+dashboards: $(VENV)/tests ## Build Grafana's dashboards from src/gen_dashboards.py
 	$(BIN)/python src/gen_dashboards.py
 
-docs: $(VENV)/tests ## Write the docs/variables.md and docs/rendered/ again
+docs: $(VENV)/tests ## Write the generated pages of docs/
 	$(BIN)/python tools/render.py --write
 
-docs-picture: $(VENV)/tests ## Open /docs in headless Chromium: no other host is asked; writes docs/docs-page.png
+docs-picture: $(VENV)/tests ## Picture /docs in headless Chromium, and check that no other host is asked
 	@bash tools/shoot_docs.sh
 
-archive: ## Pack the committed project as dist/*.tar.gz and dist/*.zip
+archive: ## Pack the last commit as dist/*.tar.gz and dist/*.zip
 	@mkdir -p dist
 	git archive --prefix=emotions/ --output=dist/emotions.tar.gz HEAD
 	git archive --prefix=emotions/ --output=dist/emotions.zip HEAD
 	@ls -l dist
 
-help-dev: ## Show what is rarely needed, tests, and the project's own tools
+help-dev: ## Show rarely needed commands, tests and the project's own tools
 	@$(call explained,)
 	@printf '\nBenchmarks: make -C bench\n'
 

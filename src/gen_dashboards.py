@@ -54,13 +54,13 @@ def datasource() -> c.DataSourceRef:
 
 
 def above(red: float, yellow: float | None = None) -> Limits:
-    """Limits of a figure of which much is bad."""
+    """Limits of a value of which much is bad."""
     middle = [] if yellow is None else [d.Threshold(yellow, "yellow")]
     return [d.Threshold(None, "green"), *middle, d.Threshold(red, "red")]
 
 
 def below(red: float, yellow: float | None = None) -> Limits:
-    """Limits of a figure of which little is bad."""
+    """Limits of a value of which little is bad."""
     middle = [] if yellow is None else [d.Threshold(red, "yellow")]
     return [
         d.Threshold(None, "red"),
@@ -173,7 +173,7 @@ class Board:
         words: dict[int, tuple[str, str]] | None = None,
         no_value: str = NO_VALUE,
     ) -> None:
-        """Add a figure for each series; `words` gives values a text and a colour."""
+        """Add a value for each series; `words` gives values a text and a colour."""
         mappings: dict[str, d.ValueMappingResult] = {
             str(value): d.ValueMappingResult(text=text, color=color, index=index)
             for index, (value, (text, color)) in enumerate((words or {}).items())
@@ -347,7 +347,7 @@ class Board:
 
 
 def change_marks() -> d.AnnotationQuery:
-    """A mark at each change of the stack; the figure is its time, which Grafana wants in ms."""
+    """A mark at each change of the stack; its value is its time, which Grafana wants in ms."""
     return d.AnnotationQuery(
         name="Changes",
         datasource=datasource(),
@@ -541,7 +541,7 @@ def gateway() -> d.Dashboard:
     )
     board.lines(
         "How many requests are refused?",
-        "Above the red line (one a second) of 401: somebody guesses passwords, or a client has an"
+        "Above the red line (one a second) of 401: passwords are being guessed, or a client has an"
         " old one; `client` in the access log (`make logs`) says who. Of 429: a client asks more"
         " than nginx_rate_limit allows; slow it down or raise the limit.",
         "reqps",
@@ -669,7 +669,7 @@ def gateway() -> d.Dashboard:
     )
     board.stat(
         "Lines of the access log that nobody understood",
-        "In the time shown. Red: the log's format and its reader differ, so the figures of this"
+        "In the time shown. Red: the log's format and its reader differ, so the metrics of this"
         " dashboard are too low; `make start-project` brings both to what the files say.",
         "short",
         ("increase(gateway_unreadable_lines_total[$__range])", "lines"),
@@ -946,7 +946,7 @@ def host() -> d.Dashboard:
     board.stat(
         "Is every container well?",
         "Red: it does not run or fails its health check. `make status` says which of the two,"
-        " `make logs` shows its last lines, `make start-project` puts it back.",
+        " `make logs` shows its last lines, `make start-project` repairs it.",
         "bool_yes_no",
         ("stack_container_running * stack_container_healthy", "{{container}}"),
         limits=below(1),
@@ -1011,7 +1011,7 @@ def host() -> d.Dashboard:
         limits=above(AT_LEAST_ONE),
     )
     board.stat(
-        "Age of the containers' figures",
+        "Age of the containers' metrics",
         "Red (two minutes): nobody writes them any more and the containers' panels stand still."
         " Look at the watcher on the machine: `systemctl status` and the name of the stack with"
         " -watch.",
@@ -1034,7 +1034,7 @@ def host() -> d.Dashboard:
     board.line(7)
     board.lines(
         "How long does a scrape take?",
-        "The slowest target of each job. Above the red line (5 s of 10 allowed) figures will soon"
+        "The slowest target of each job. Above the red line (5 s of 10 allowed) metrics will soon"
         " be missing: the machine is overloaded or that target hangs (`make status`).",
         "s",
         ("max by (job) (scrape_duration_seconds)", "{{job}}"),

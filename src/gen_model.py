@@ -307,7 +307,7 @@ def corrected_interval(gains: Sequence[float], test_to_train: float) -> dict[str
 
 
 def judge(table: Table, options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Judge the pipeline, and return the figures and a reference for its later use.
+    """Judge the pipeline, and return its scores and a reference for its later use.
 
     The reference is of the last fifth, which the judged pipeline has not seen: what a server should
     see while its callers write like the authors of the training data. `labels` is the share of each

@@ -115,9 +115,11 @@ def read_pip_audit(answer: str, where: str, remedy: str) -> list[Finding]:
             names = ", ".join([flaw["id"], *flaw["aliases"]])
             fixed = " or ".join(flaw["fix_versions"])
             what = f"{package['name']} {package['version']}: {names}"
-            mend = remedy if fixed else "no release without it: judge it, or replace the package"
+            remedies = (
+                remedy if fixed else "no release without it: judge it, or replace the package"
+            )
             what += f"; fixed in {fixed}" if fixed else ""
-            findings.append(Finding("VULNERABLE", where, what, mend))
+            findings.append(Finding("VULNERABLE", where, what, remedies))
     return findings or [Finding("OK", where, f"{len(packages)} Python packages, none vulnerable")]
 
 
@@ -167,7 +169,7 @@ def read_apt(
     """Turn what ASK_APT printed into findings; `only` is a pattern of the archives that count."""
     findings = []
     if done.returncode != 0:
-        findings.append(Finding("NOT CHECKED", where, last_line(done.stderr), "mend that first"))
+        findings.append(Finding("NOT CHECKED", where, last_line(done.stderr), "fix that first"))
     if re.search(r"(?m)^stale$", done.stdout):
         what = f"an archive does not answer: {last_line(done.stderr)}"
         findings.append(

@@ -21,7 +21,7 @@ NO_LOOKUP = "missing_resolver", "stale_dns_cache"
 # Holds for every port of a host. The default one is localhost, where browsers would then ask
 # Prometheus and Grafana for TLS, and whatever else runs there.
 NO_HSTS = "hsts_header"
-# No --nginx-version: known vulnerabilities go by upstream's number, Debian mends under the old one.
+# No --nginx-version: known vulnerabilities go by upstream's number, Debian fixes under the old one.
 OPTIONS = {
     "gixy-ng": ["--deep", f"--skips={NO_LOOKUP[0]},{NO_HSTS}"],
     "gixy-next": [f"--skips={NO_LOOKUP[1]}"],

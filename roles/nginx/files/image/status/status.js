@@ -1,6 +1,6 @@
 // The status page: reads three ready-made answers of Prometheus, asks the service for one sentence.
 //
-// Whatever came over the network becomes text by textContent; nothing here writes HTML. A figure is
+// Whatever came over the network becomes text by textContent; nothing here writes HTML. A value is
 // shown with its age as soon as it is not of the last round, and never in the colours of health.
 "use strict";
 
@@ -130,7 +130,7 @@
       }
     }
 
-    /** Seconds since the figures were true. The steady clock may stand still while a machine sleeps. */
+    /** Seconds since the metrics were current. The steady clock may stand still while a machine sleeps. */
     age() {
       if (this.value === null) return Infinity;
       const passed = Math.max(Date.now() - this.wall, performance.now() - this.steady);
@@ -509,7 +509,7 @@
     );
   }
 
-  /** Rows of a regular grid, so that a minute without a figure is a gap and not a straight line. */
+  /** Rows of a regular grid, so that a minute without a value is a gap and not a straight line. */
   function gridOf(series, end) {
     const last = Math.floor(end / STEP_S) * STEP_S;
     const rows = [];
@@ -522,13 +522,13 @@
   function summaryOf(plot, series, rows) {
     return series.map(([name], n) => {
       const seen = rows.filter((row) => row[n + 1] !== null);
-      if (seen.length === 0) return `${name}: no figure in this hour.`;
+      if (seen.length === 0) return `${name}: no data in this hour.`;
       const values = seen.map((row) => row[n + 1]);
       const [low, high] = [Math.min(...values), Math.max(...values)].map(plot.words);
       const newest = seen[seen.length - 1][0];
       const silent = (rows[rows.length - 1][0] - newest) / STEP_S > 2;
       return `${name}: ${low === high ? low : `between ${low} and ${high}`}` +
-        `${silent ? `, no figure since ${hourMinute(newest)}` : ""}.`;
+        `${silent ? `, no data since ${hourMinute(newest)}` : ""}.`;
     }).join(" ");
   }
 
