@@ -182,7 +182,7 @@ users_and_maintenance() {
   check "a run after that passes" play site
   check "and keeps the password" predicts
   check "who was taken out gets in no more" test "$(answer second "$(cat "/etc/$STACK/secrets/user-second")")" = 401
-  refused "a password for nobody is refused" 'No password is made here for nobody' -e '{"nginx_new_passwords": ["nobody"]}'
+  refused "a password for nobody is refused" 'nobody has no generated password' -e '{"nginx_new_passwords": ["nobody"]}'
 
   before=$(running)
   check "maintenance goes on" "$STACK" maintenance on
@@ -329,7 +329,7 @@ refusals() {
     -e stack_subnet=172.30.77.0/24
   ip route flush table 9177
   refused "too little disk is refused" 'MB are free .* wants 99999999' -e docker_min_disk_mb=99999999
-  refused "too little memory is refused" 'MB of memory, the stack wants 99999999' -e docker_min_memory_mb=99999999
+  refused "too little memory is refused" 'MB of memory, the stack needs 99999999' -e docker_min_memory_mb=99999999
   mkdir "$WORK/model"
   printf 'not a model' >"$WORK/model/model.joblib"
   cp model/model.json "$WORK/model/"

@@ -18,7 +18,7 @@ def file_entries(texts: Mapping[str, str], folder: str, **attributes: Any) -> li
 def salted_sha1(password: str, user: str) -> str:
     """Return a line's hash in htpasswd, as Nginx reads it, of a password that was generated.
 
-    Its salt follows from both, so that the next run writes the same; nobody guesses the password.
+    Its salt follows from both, so that the next run writes the same; no one can guess the password.
     """
     salt = hashlib.sha256(f"{user}:{password}".encode()).digest()[:8]
     digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()

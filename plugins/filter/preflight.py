@@ -50,9 +50,9 @@ def machine_problems(found: Found, settings: Settings) -> Iterator[str]:
         yield f"{name} {release} on {settings['architecture']} is not supported. {supported}"
     if settings["memory_mb"] < settings["min_memory_mb"]:
         yield (
-            f"The machine has {settings['memory_mb']} MB of memory, the stack wants "
+            f"The machine has {settings['memory_mb']} MB of memory, the stack needs "
             f"{settings['min_memory_mb']} MB. Give it more (4096 MB is comfortable), or lower "
-            "docker_min_memory_mb if you know better."
+            "docker_min_memory_mb if the stack needs less here."
         )
 
 
@@ -154,9 +154,9 @@ def place_problems(found: Found, settings: Settings) -> Iterator[str]:
     free = places[data]["free_mb"]
     if free < settings["min_disk_mb"]:
         yield (
-            f"{free} MB are free where the engine keeps its data ({data}), the stack wants "
+            f"{free} MB are free where the engine keeps its data ({data}), the stack needs "
             f"{settings['min_disk_mb']} MB. Make room (`docker system df` shows what the engine "
-            "holds), or lower docker_min_disk_mb if you know better."
+            "holds), or lower docker_min_disk_mb if the stack needs less here."
         )
     needs_daemon = not found["engine"] or (
         found["engine"]["info"].get("LiveRestoreEnabled") != settings["live_restore"]

@@ -47,7 +47,7 @@ options:
     description:
       - V(handshake) ends after the handshake.
       - V(response) sends a request and takes any response of the gateway but a 5xx.
-      - V(prediction) sends a sentence and wants a prediction, or the word that maintenance is on.
+      - V(prediction) sends a sentence and expects a prediction, or the response for maintenance.
     type: str
     choices: [handshake, response, prediction]
     default: prediction

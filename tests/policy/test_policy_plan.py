@@ -27,7 +27,7 @@ STANDS_FOR_IT = {
     "api/roll: Record the release": "Run the replica's container",
     "nginx/live: Have a stand-in for a gateway that is replaced": "it is gone after the run",
     "nginx/run: Send the stand-in home": "it is gone after the run",
-    "nginx/run: Remove configurations of long ago": "it tidies",
+    "nginx/run: Remove old configurations": "it tidies",
     "host/files: Have the services read theirs": "Write them, remove what is switched off",
 }
 # Variables that say how a run goes about it, not what it leaves on the machine.

@@ -171,7 +171,7 @@ def test_another_processor_is_refused() -> None:
 
 
 def test_too_little_memory_is_refused() -> None:
-    assert "1000 MB of memory, the stack wants 1800 MB" in one(memory_mb=1000)
+    assert "1000 MB of memory, the stack needs 1800 MB" in one(memory_mb=1000)
 
 
 # ---- the engine ---------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_a_taken_port_of_the_engine_is_refused_where_it_has_to_be_started() -> N
 
 def test_a_disk_that_is_nearly_full_is_refused() -> None:
     assert (
-        "30 MB are free where the engine keeps its data (/var/lib/docker), the stack wants"
+        "30 MB are free where the engine keeps its data (/var/lib/docker), the stack needs"
         in one(("places|/var/lib/docker", PLACE | {"free_mb": 30}))
     )
     assert "free at /var." in one(("places|/var", PLACE | {"free_mb": 30}))
