@@ -1,6 +1,7 @@
 """Commands of the stack: for people, and for the runs of Ansible."""
 
 import argparse
+import dataclasses
 import os
 import re
 import shutil
@@ -8,8 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import backup, containers, engine, lock, logs, releases, status, watch
-from .settings import Settings
+from . import backup, certificate, containers, engine, lock, logs, releases, status, watch
+from .settings import CertificateSettings, Settings, read
 
 Given = argparse.Namespace
 Action = Callable[[Settings, Given], int | None]
@@ -45,6 +46,16 @@ def show_logs(settings: Settings, given: Given) -> None:
         logs.show(settings, given.lines, given.follow)
 
 
+def keep_certificate(settings: Settings, given: Given) -> None:
+    try:
+        wanted = CertificateSettings(**read(given.values or str(settings.certificate)))
+        if given.renew_days is not None:
+            wanted = dataclasses.replace(wanted, renew_days=given.renew_days)
+        certificate.run(wanted, given.asked)
+    except PermissionError as error:
+        sys.exit(f"{error.filename} is for root: use sudo")
+
+
 def start_watch(settings: Settings, given: Given) -> None:
     watch.run(settings, [Path(sys.argv[0]), Path(given.settings), settings.watch])
 
@@ -63,6 +74,10 @@ FOR_PEOPLE: Commands = {
     "stop": (
         "the other way round; everything is kept (root)",
         lambda settings, _: containers.stop(settings),
+    ),
+    "certificate": (
+        "keep the gateway on a certificate that works; renews one that ends soon (root)",
+        keep_certificate,
     ),
     "maintenance": (
         "503 to every client, or predictions again (root)",
@@ -149,6 +164,16 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     of["logs"].add_argument("--request", type=request_id, metavar="ID", help="an X-Request-ID")
     for name in ("logs", "history"):
         of[name].add_argument("lines", type=number, nargs="?", default=20, metavar="LINES")
+    asked = of["certificate"].add_mutually_exclusive_group()
+    for name, text in certificate.ACTIONS.items():
+        asked.add_argument(
+            f"--{name}", dest="asked", action="store_const", const=name, default="", help=text
+        )
+    of["certificate"].add_argument(
+        "--renew-days", type=number, metavar="DAYS", help="renew when fewer than these remain"
+    )
+    # Of Ansible's runs, before the settings are on the machine.
+    of["certificate"].add_argument("--values", help=argparse.SUPPRESS)
     of["maintenance"].add_argument("switch", choices=("on", "off"))
     for name in ("what", "who", "commit"):
         of["lock"].add_argument(name)
@@ -180,4 +205,7 @@ def main(default_settings: str) -> int:
         sys.exit(f"{error}: `make start-project` writes the settings.")
     engine.use_local()
     action: Action = given.action
-    return action(settings, given) or 0
+    try:
+        return action(settings, given) or 0
+    except engine.Fault as fault:
+        sys.exit(str(fault))
