@@ -159,7 +159,7 @@ class Stack:
     def bring(self, texts: tuple[str, str, str]) -> None:
         """Do what the role does with a certificate that the preflight let through."""
         paths = certificates.write(self.folder, "brought", texts)
-        found = own_certificate.look([str(p) for p in paths], "", [], own_certificate.utc_now())
+        found = own_certificate.look([str(p) for p in paths], "", [])
         self.bring_unchecked(found["certificate"], found["key"], found["ca"])
 
     def bring_unchecked(self, certificate: str, key: str, ca: str) -> None:
