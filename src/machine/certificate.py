@@ -20,21 +20,12 @@ import hashlib
 import ipaddress
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from . import lock, openssl
 from .engine import Fault
 from .gateway import Gateway
 from .settings import CertificateSettings
-
-# What `run` does, with the help of its options; without one it keeps the certificate in order.
-ACTIONS = {
-    "check": "only report what it would do",
-    "rotate": "sign a certificate for a new key now",
-    "verify": "report what is wrong with what clients get",
-    "check-ca": "report why the stack's own CA cannot sign",
-}
 
 
 def pair_id(certificate: bytes, key: bytes) -> str:
@@ -87,30 +78,31 @@ class Certificate:
         """Tell whether clients were given a CA that this stack made."""
         return self.ca.exists() or openssl.is_named(self.client_ca, self.ca_name)
 
-    def ca_fault(self) -> str:
-        """Return why the stack's own CA cannot sign; empty if it can or is still to be made."""
+    def check_ca(self) -> list[str]:
+        """Raise Fault where the stack's own CA cannot sign, though clients trust it."""
         ca = self.ca if self.ca.exists() else self.client_ca
         if self.settings.own or not self.our_ca_is_trusted():
-            return ""
+            return []
         ways = (
             f"Restore {self.ca_key} from a backup; or remove {ca}, then the next run makes a new "
-            f"CA and every client needs the new {self.client_ca}"
+            f"CA and every client needs the new {self.client_ca}."
         )
         if not self.ca_key.exists():
-            return f"Clients trust the CA in {ca}, and its key {self.ca_key} is missing. {ways}."
+            raise Fault(
+                f"Clients trust the CA in {ca}, and its key {self.ca_key} is missing. {ways}"
+            )
         if not openssl.matches(ca, self.ca_key):
-            return f"{self.ca_key} is not the key of the CA in {ca}. {ways}."
+            raise Fault(f"{self.ca_key} is not the key of the CA in {ca}. {ways}")
         if openssl.read(ca).remaining < dt.timedelta():
-            return (
+            raise Fault(
                 f"The CA in {ca} has expired. Remove it: the next run signs it again for the same "
                 f"key. Then give clients the new {self.client_ca}."
             )
-        return ""
+        return []
 
     def provide_ca(self) -> list[str]:
         """Have a CA that is the stack's own, apart from whatever the user brings."""
-        if fault := self.ca_fault():
-            raise Fault(fault)
+        self.check_ca()
         if self.ca.exists():
             return []
         if self.our_ca_is_trusted():
@@ -226,18 +218,14 @@ class Certificate:
                 f"{fault}"
             ) from None
         before = os.readlink(self.current) if self.current.is_symlink() else ""
-        ca_before = self.client_ca.read_bytes() if self.client_ca.exists() else b""
         was_served = self.gateway.state() == "running" and self.gateway.serves()
         link(self.current, folder.name)
-        write(self.client_ca, self.wanted_ca.read_bytes(), 0o644)
         try:
             return self.take(was_served)
         except Fault as fault:
             if not was_served or before in ("", folder.name) or not (self.tls / before).is_dir():
                 raise
             link(self.current, before)
-            if ca_before:
-                write(self.client_ca, ca_before, 0o644)
             # Workers that never took the new one need no reload.
             with contextlib.suppress(Fault):
                 self.gateway.reload()
@@ -263,7 +251,7 @@ class Certificate:
             raise Fault(
                 f"The gateway {name} goes on serving another certificate: see docker logs {name}"
             )
-        self.gateway.handshake(self.client_ca)
+        self.gateway.handshake(self.wanted_ca)
         return "reloaded: the gateway serves the certificate"
 
     def is_behind(self) -> bool:
@@ -273,7 +261,7 @@ class Certificate:
 
     # ---- what is asked for ----------------------------------------------------------------------
 
-    def reason(self, *, rotate: bool = False) -> str:
+    def reason(self, *, rotate: bool) -> str:
         """Return why another pair is needed; empty where the one in use is good."""
         if self.settings.own:
             return "" if self.live_id() == self.settings.own else "it is your own"
@@ -286,33 +274,43 @@ class Certificate:
                 "The certificate is your own: replace the files that certs_own_certificate_path "
                 "and certs_own_key_path name, and run make start-project"
             )
-        self.adopt_older_layout()
-        done = [] if self.settings.own else self.provide_ca()
-        if why := self.reason(rotate=rotate):
-            folder = self.brought() if self.settings.own else self.sign(new_key=rotate)
-            taken = self.switch(folder)
-            verb = "installed" if self.settings.own else "signed"
-            end = openssl.read(self.certificate).end
-            done += [f"{verb}: {why}; valid until {end:%b %d %H:%M:%S %Y} GMT", taken]
-        self.tidy()
-        # Only the clients' copy may differ, after another hand.
-        wanted = self.wanted_ca.read_bytes()
-        if not self.client_ca.exists() or self.client_ca.read_bytes() != wanted:
-            write(self.client_ca, wanted, 0o644)
-            done.append(f"copied: {self.client_ca} is the CA of the certificate")
-        if not why and self.is_behind():
-            done.append(self.take(self.gateway.serves()))
+        # The timer's run and the one of a person wait for each other.
+        with lock.opened(self.secrets / "certificate.lock"):
+            self.adopt_older_layout()
+            done = [] if self.settings.own else self.provide_ca()
+            if why := self.reason(rotate=rotate):
+                folder = self.brought() if self.settings.own else self.sign(new_key=rotate)
+                taken = self.switch(folder)
+                verb = "installed" if self.settings.own else "signed"
+                end = openssl.read(self.certificate).end
+                done += [f"{verb}: {why}; valid until {end:%b %d %H:%M:%S %Y} GMT", taken]
+            self.tidy()
+            wanted = self.wanted_ca.read_bytes()
+            if not self.client_ca.exists() or self.client_ca.read_bytes() != wanted:
+                write(self.client_ca, wanted, 0o644)
+                done += [] if why else [f"copied: {self.client_ca} is the CA of the certificate"]
+            if not why and self.is_behind():
+                done.append(self.take(self.gateway.serves()))
         return [line for line in done if line]
+
+    def rotate(self) -> list[str]:
+        """Sign a certificate for a new key; return what was done."""
+        return self.keep(rotate=True)
 
     def check(self) -> list[str]:
         """Return what `keep` would do."""
-        if fault := self.ca_fault():
-            raise Fault(fault)
-        if why := self.reason():
+        self.check_ca()
+        if why := self.reason(rotate=False):
             return [f"would {'install' if self.settings.own else 'sign'}: {why}"]
         return ["would reload: the gateway serves another certificate"] if self.is_behind() else []
 
     def verify(self) -> list[str]:
+        """Raise Fault where something is wrong with what clients get now."""
+        if wrong := self.problems():
+            raise Fault("\n".join(wrong))
+        return []
+
+    def problems(self) -> list[str]:
         """Return what is wrong with what clients get now."""
         again = "`make start-project`"
         if not self.certificate.exists() or not self.key.exists():
@@ -338,28 +336,3 @@ class Certificate:
             except Fault as fault:
                 wrong.append(f"Clients of the gateway fail, {fault}")
         return wrong
-
-
-def run(settings: CertificateSettings, action: str) -> None:
-    """Do one of ACTIONS, or keep the certificate in order; exit with what is wrong.
-
-    Raises:
-        Fault: it cannot be done.
-    """
-    made, lines, wrong = Certificate(settings), list[str](), list[str]()
-    # Files for root alone, whatever the user's own umask.
-    os.umask(0o077)
-    if action == "check-ca":
-        wrong = [made.ca_fault()]
-    elif action == "verify":
-        wrong = made.verify()
-    elif action == "check":
-        lines = made.check()
-    else:
-        # The timer's run and the one of a person wait for each other.
-        with lock.opened(made.secrets / "certificate.lock"):
-            lines = made.keep(rotate=action == "rotate")
-    for line in lines:
-        print(line)
-    if any(wrong):
-        sys.exit("\n".join(wrong))

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import backup, certificate, containers, engine, lock, logs, releases, status, watch
+from . import backup, containers, engine, lock, logs, releases, status, watch
+from .certificate import Certificate
 from .settings import CertificateSettings, Settings, read
 
 Given = argparse.Namespace
@@ -51,7 +52,10 @@ def keep_certificate(settings: Settings, given: Given) -> None:
         wanted = CertificateSettings(**read(given.values or str(settings.certificate)))
         if given.renew_days is not None:
             wanted = dataclasses.replace(wanted, renew_days=given.renew_days)
-        certificate.run(wanted, given.asked)
+        # Files for root alone, whatever the user's own umask.
+        os.umask(0o077)
+        for line in given.asked(Certificate(wanted)):
+            print(line)
     except PermissionError as error:
         sys.exit(f"{error.filename} is for root: use sudo")
 
@@ -60,6 +64,13 @@ def start_watch(settings: Settings, given: Given) -> None:
     watch.run(settings, [Path(sys.argv[0]), Path(given.settings), settings.watch])
 
 
+# Options of `certificate`; without one it keeps the certificate in order.
+OF_CERTIFICATE = {
+    "check": ("only report what it would do", Certificate.check),
+    "rotate": ("sign a certificate for a new key now", Certificate.rotate),
+    "verify": ("report what is wrong with what clients get", Certificate.verify),
+    "check-ca": ("report why the stack's own CA cannot sign", Certificate.check_ca),
+}
 FOR_PEOPLE: Commands = {
     "status": (
         "containers, certificate; exit code 0 when all is healthy",
@@ -165,10 +176,9 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     for name in ("logs", "history"):
         of[name].add_argument("lines", type=number, nargs="?", default=20, metavar="LINES")
     asked = of["certificate"].add_mutually_exclusive_group()
-    for name, text in certificate.ACTIONS.items():
-        asked.add_argument(
-            f"--{name}", dest="asked", action="store_const", const=name, default="", help=text
-        )
+    for name, (text, method) in OF_CERTIFICATE.items():
+        asked.add_argument(f"--{name}", dest="asked", action="store_const", const=method, help=text)
+    of["certificate"].set_defaults(asked=Certificate.keep)
     of["certificate"].add_argument(
         "--renew-days", type=number, metavar="DAYS", help="renew when fewer than these remain"
     )

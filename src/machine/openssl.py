@@ -17,7 +17,6 @@ PEM = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.D
 CONFIG = """\
 [req]
 prompt = no
-string_mask = utf8only
 distinguished_name = subject
 [subject]
 commonName = {name}
@@ -32,8 +31,6 @@ extendedKeyUsage = serverAuth
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {alternatives}
-[ca]
-default_ca = ours
 [ours]
 database = {books}/index
 new_certs_dir = {books}
@@ -141,9 +138,10 @@ def issue(
         by_ca = ("-cert", secrets / "ca.crt", "-keyfile", secrets / "ca.key")
         start = dt.datetime.now(dt.timezone.utc) - dt.timedelta(hours=1)
         openssl(
-            *("ca", "-batch", "-notext", "-in", request, "-out", issued, "-md", "sha256"),
+            *("ca", "-name", "ours", "-config", config, "-batch", "-notext", "-md", "sha256"),
+            *("-in", request, "-out", issued),
             *(by_ca if alternatives else ("-selfsign", "-keyfile", own)),
-            *("-config", config, "-extensions", "of_server" if alternatives else "of_ca"),
+            *("-extensions", "of_server" if alternatives else "of_ca"),
             *("-startdate", start.strftime("%Y%m%d%H%M%SZ"), "-days", str(days)),
         )
         return issued.read_bytes()

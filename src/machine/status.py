@@ -60,9 +60,10 @@ def certificate_fault(settings: Settings) -> str:
         return ""
     wanted = CertificateSettings(**read(str(settings.certificate)))
     try:
-        return "\n".join(Certificate(wanted).verify())
+        Certificate(wanted).verify()
     except Fault as fault:
         return str(fault)
+    return ""
 
 
 def environment(settings: Settings) -> str:

@@ -186,7 +186,7 @@ class Stack:
         """Nothing is to be done, nothing is wrong, and clients get what the files hold."""
         assert self.keep() == []
         assert self.command().check() == []
-        assert self.command().verify() == []
+        assert self.command().problems() == []
         if self.gateway.server:
             assert self.served() == self.on_disk()
 
@@ -294,7 +294,7 @@ def test_a_damaged_or_missing_file_is_made_good(
     path.unlink()
     if damage is not None:
         path.write_text(damage)
-    assert running.command().verify() != []
+    assert running.command().problems() != []
     assert running.keep()[0].startswith("signed: key and certificate are not a pair")
     running.in_order()
 
@@ -455,7 +455,7 @@ def test_the_wrong_key_of_the_same_certificate_is_found(
     running.bring(made["good"])
     running.keep()
     (running.folder / "tls/server.key").resolve().write_text(certificates.sign("x").key_pem())
-    (wrong,) = running.command().verify()
+    (wrong,) = running.command().problems()
     assert "are no pair" in wrong
     running.keep()
     running.in_order()
@@ -488,7 +488,7 @@ def test_a_gateway_that_missed_its_reload_is_reloaded(running: Stack) -> None:
     folder = stack.sign(new_key=True)
     program.link(stack.current, folder.name)
     assert running.command().check() == ["would reload: the gateway serves another certificate"]
-    (wrong,) = running.command().verify()
+    (wrong,) = running.command().problems()
     assert "serves another certificate" in wrong
     assert running.keep() == ["reloaded: the gateway serves the certificate"]
     running.in_order()
