@@ -151,7 +151,7 @@ on off: ; @:
 endif
 
 rotate-cert: $(VENV)/controller ## Make a new key and certificate, and load them at once
-	@bash playbooks/ask.sh '{{ stack_name }}-certificate' --rotate
+	@$(ASK) certificate --rotate
 
 rotate-password: $(VENV)/controller ## Make a new password for NAME=admin; the old one ends at once
 	$(RUN) --list nginx_new_passwords="$${NAME:-admin}" playbook playbooks/site.yml

@@ -12,7 +12,7 @@ on_machine() {
   local word words=()
   for word; do words+=(--list "ask=$word"); done
   case $* in
-    *-certificate* | *' maintenance'*) words+=(--text ask_changes=yes) ;;
+    *' certificate'* | *' maintenance'*) words+=(--text ask_changes=yes) ;;
   esac
   .venv/bin/python tools/run_ansible.py --callback ask "${words[@]}" playbook playbooks/ask.yml
 }

@@ -240,7 +240,7 @@ a_pair_that_fails_on_the_machine() {
   cp "$WORK/own/other-type.key" "$own/key.pem"
   id=$( (cat "$own/certificate.pem"; printf '\0'; cat "$own/key.pem") | sha256sum | cut -c1-12)
   sed -i "s/\"own\": \"[0-9a-f]*\"/\"own\": \"$id\"/" "/etc/$STACK/certificate.json"
-  fails_with 'does not work, the gateway goes on with the one before' "$STACK-certificate"
+  fails_with 'does not work, the gateway goes on with the one before' "$STACK" certificate
 }
 
 # Certificates that users bring: good ones come and go, bad ones change nothing.
@@ -685,9 +685,9 @@ check "a plan of what Nginx refuses fails and says so" plan_refused -e nginx_bod
 check "and plans changed nothing" test "$before" = "$(running)"
 part "plans" plans
 
-check "a certificate in order is left alone" test -z "$("$STACK-certificate")"
+check "a certificate in order is left alone" test -z "$("$STACK" certificate)"
 before=$(file_serial)
-check "one that ends soon is renewed without a run" bash -c "RENEW_DAYS=400 $STACK-certificate | grep -q ^reloaded"
+check "one that ends soon is renewed without a run" bash -c "$STACK certificate --renew-days 400 | grep -q ^reloaded"
 check "it is another one" test "$before" != "$(file_serial)"
 check "and the gateway serves it" test "$(file_serial)" = "$(served_serial)"
 check "a client whose clock is 50 minutes behind takes it" openssl verify -CAfile "/etc/$STACK/ca.crt" -attime $(($(date +%s) - 3000)) "/etc/$STACK/tls/server.crt"
@@ -695,7 +695,7 @@ check "a run after that passes" play site
 check "and changes nothing" grep -qE 'changed=0 .*failed=0' "$WORK/log"
 
 before=$(file_serial) key=$(sha256sum <"/etc/$STACK/tls/server.key")
-losing_nothing "key and certificate are replaced" bash -c "$STACK-certificate --rotate | grep -q ^reloaded"
+losing_nothing "key and certificate are replaced" bash -c "$STACK certificate --rotate | grep -q ^reloaded"
 check "both are other ones" test "$before" != "$(file_serial)" -a "$key" != "$(sha256sum <"/etc/$STACK/tls/server.key")"
 check "and the gateway serves them" test "$(file_serial)" = "$(served_serial)"
 

@@ -6,14 +6,14 @@ import datetime as dt
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible.plugins.loader import filter_loader
 from ansible.plugins.lookup import LookupBase
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -50,7 +50,15 @@ BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.+?)-----END \1-----", re.DOTA
 SOON_DAYS = 21
 # Bits of an RSA key below which TLS libraries refuse it.
 RSA_BITS = 2048
-NAMES = ("certs_own_certificate_path", "certs_own_key_path", "certs_own_ca_path")
+NAMES = CERTIFICATE, KEY, CA = [f"certs_own_{file}_path" for file in ("certificate", "key", "ca")]
+# Public keys that TLS has a use for, and what people call them.
+KINDS = {
+    rsa.RSAPublicKey: "RSA",
+    ec.EllipticCurvePublicKey: "EC",
+    ed25519.Ed25519PublicKey: "Ed25519",
+    ed448.Ed448PublicKey: "Ed448",
+}
+CURVES = ("secp256r1", "secp384r1")
 
 
 class Problem(Exception):
@@ -71,16 +79,11 @@ def read(variable: str, path: str) -> str:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     text = content.decode(encoding, errors="replace")
     if not BLOCK.search(text):
-        binary = content[:1] == b"\x30"
-        raise Problem(
-            f"{variable}: {file} holds no PEM (a block that begins with -----BEGIN)"
-            + (
-                "; it is binary: convert it with `openssl x509 -inform DER`, `openssl pkey -inform "
-                "DER` or `openssl pkcs12`"
-                if binary
-                else ""
-            )
-        )
+        why = f"{variable}: {file} holds no PEM (a block that begins with -----BEGIN)"
+        if content[:1] == b"\x30":
+            why += "; it is binary: convert it with `openssl x509 -inform DER`, `openssl pkey "
+            why += "-inform DER` or `openssl pkcs12`"
+        raise Problem(why)
     return text
 
 
@@ -104,43 +107,33 @@ def certificates(variable: str, text: str) -> list[x509.Certificate]:
 
 def private_key(text: str, passphrase: str) -> Any:
     """Return the private key of a PEM text."""
-    variable = NAMES[1]
     blocks = [match for match in BLOCK.finditer(text) if match[1].endswith("PRIVATE KEY")]
     if len(blocks) != 1:
-        raise Problem(f"{variable}: the file holds {len(blocks)} private keys, it has to hold one")
-    pem = (blocks[0][0] + "\n").encode()
-    encrypted = "ENCRYPTED" in blocks[0][1] or "Proc-Type: 4,ENCRYPTED" in blocks[0][2]
+        raise Problem(f"{KEY}: the file holds {len(blocks)} private keys, it has to hold one")
+    (block,) = blocks
+    encrypted = "ENCRYPTED" in block[1] or "Proc-Type: 4,ENCRYPTED" in block[2]
     if encrypted and not passphrase:
         raise Problem(
-            f"{variable}: the key is encrypted; give its passphrase by certs_own_key_passphrase, "
-            "or decrypt it with "
-            "`openssl pkey -in KEY -out NEW`"
+            f"{KEY}: the key is encrypted; give its passphrase by certs_own_key_passphrase, or "
+            "decrypt it with `openssl pkey -in KEY -out NEW`"
         )
     try:
         return serialization.load_pem_private_key(
-            pem, passphrase.encode() if encrypted else None, unsafe_skip_rsa_key_validation=False
+            f"{block[0]}\n".encode(), passphrase.encode() if encrypted else None
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        why = (
-            "certs_own_key_passphrase does not decrypt the key"
-            if encrypted
-            else f"the key is damaged ({error})"
-        )
-        raise Problem(f"{variable}: {why}") from None
+        why = "certs_own_key_passphrase does not decrypt the key" if encrypted else ""
+        raise Problem(f"{KEY}: {why or f'the key is damaged ({error})'}") from None
 
 
-def pem(certificate: x509.Certificate) -> str:
-    """Return a certificate as PEM with a line end."""
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+def pem(found: list[x509.Certificate]) -> str:
+    """Return certificates as PEM, each with a line end."""
+    return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in found)
 
 
-def public(key: Any) -> bytes:
-    """Return a public key in a form that compares."""
-    return bytes(
-        key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
+def kind(public_key: Any) -> str:
+    """Return what people call a key's type."""
+    return next((n for t, n in KINDS.items() if isinstance(public_key, t)), "of another type")
 
 
 def title(certificate: x509.Certificate) -> str:
@@ -157,10 +150,10 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
+def extension(certificate: x509.Certificate, of_class: type[Any]) -> Any:
     """Return the value of an extension, or None."""
     try:
-        return certificate.extensions.get_extension_for_class(kind).value
+        return certificate.extensions.get_extension_for_class(of_class).value
     except x509.ExtensionNotFound:
         return None
 
@@ -171,73 +164,38 @@ def may_sign(certificate: x509.Certificate) -> bool:
     return certificate.version == x509.Version.v1 if constraints is None else bool(constraints.ca)
 
 
-def covers(pattern: str, name: str) -> bool:
-    """Tell whether a name of a certificate covers a host name; a wildcard stands for one label."""
-    pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
-    if pattern == name:
-        return True
-    return (
-        pattern.startswith("*.")
-        and "." in name
-        and pattern[2:] == name.partition(".")[2]
-        and name[0] != "*"
-    )
+def key_problems(leaf: x509.Certificate, key: Any) -> list[str]:
+    """Return what keeps the gateway and its clients from using this key with its certificate."""
+    public, problems = key.public_key(), []
+    if leaf.public_key() != public:
+        problems.append(
+            f"the key ({kind(public)}) does not belong to the first certificate in {CERTIFICATE} "
+            f"({title(leaf)}, {kind(leaf.public_key())}); name the key that it was issued for"
+        )
+    if not isinstance(public, tuple(KINDS)):
+        problems.append("TLS has no use for a key of this type; RSA, EC and Ed25519 are known")
+    if isinstance(public, rsa.RSAPublicKey) and public.key_size < RSA_BITS:
+        problems.append(
+            f"an RSA key of {public.key_size} bits is refused by clients; {RSA_BITS} is the least"
+        )
+    if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name not in CURVES:
+        problems.append(
+            f"the gateway does not offer the curve {public.curve.name}; use {' or '.join(CURVES)}"
+        )
+    return [f"{KEY}: {problem}" for problem in problems]
 
 
-def leaf_problems(leaf: x509.Certificate, key: Any) -> list[str]:
-    """Return what keeps clients from accepting the gateway's own certificate with this key."""
-    variable, problems = NAMES[0], []
-    if public(leaf.public_key()) != public(key.public_key()):
-        kind = {rsa.RSAPrivateKey: "RSA", ec.EllipticCurvePrivateKey: "EC"}
-        of_key = next((name for type_, name in kind.items() if isinstance(key, type_)), "Ed25519")
-        of_leaf = {rsa.RSAPublicKey: "RSA", ec.EllipticCurvePublicKey: "EC"}
-        of_certificate = next(
-            (n for t, n in of_leaf.items() if isinstance(leaf.public_key(), t)), "Ed25519"
-        )
-        problems.append(
-            f"{NAMES[1]}: the key ({of_key}) does not belong to the first certificate in "
-            f"{variable} "
-            f"({title(leaf)}, {of_certificate}); name the key that it was issued for"
-        )
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < RSA_BITS:
-        problems.append(
-            f"{NAMES[1]}: an RSA key of {key.key_size} bits is refused by clients; {RSA_BITS} is "
-            "the least"
-        )
-    if not isinstance(
-        key,
-        rsa.RSAPrivateKey
-        | ec.EllipticCurvePrivateKey
-        | ed25519.Ed25519PrivateKey
-        | ed448.Ed448PrivateKey,
-    ):
-        problems.append(
-            f"{NAMES[1]}: TLS has no use for a key of this type; RSA, EC and Ed25519 are known"
-        )
-    elif isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in (
-        "secp256r1",
-        "secp384r1",
-    ):
-        problems.append(
-            f"{NAMES[1]}: the gateway does not offer the curve {key.curve.name}; use secp256r1 or "
-            "secp384r1"
-        )
-    usage = extension(leaf, x509.ExtendedKeyUsage)
-    if usage is not None and not {
-        ExtendedKeyUsageOID.SERVER_AUTH,
-        ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-    } & set(usage):
-        problems.append(
-            f"{variable}: {title(leaf)} is not made for servers (extended key usage without "
-            "serverAuth)"
-        )
+def usage_problems(leaf: x509.Certificate) -> list[str]:
+    """Return for what the gateway's certificate may not be used, and has to be."""
+    problems = []
+    purposes = extension(leaf, x509.ExtendedKeyUsage)
+    servers = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if purposes is not None and servers.isdisjoint(purposes):
+        problems.append("is not made for servers (extended key usage without serverAuth)")
     usage = extension(leaf, x509.KeyUsage)
     if usage is not None and not usage.digital_signature:
-        problems.append(
-            f"{variable}: {title(leaf)} may not sign (key usage without digitalSignature), which "
-            "TLS needs"
-        )
-    return problems
+        problems.append("may not sign (key usage without digitalSignature), which TLS needs")
+    return [f"{CERTIFICATE}: {title(leaf)} {problem}" for problem in problems]
 
 
 def chain_problems(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> list[str]:
@@ -245,64 +203,56 @@ def chain_problems(chain: list[x509.Certificate], authorities: list[x509.Certifi
     for above, (below, issuer) in enumerate(itertools.pairwise(chain), start=2):
         if not signed_by(below, issuer):
             return [
-                f"{NAMES[0]}: certificate {above} of the file ({title(issuer)}) did not sign the "
-                "one before it "
-                f"({title(below)}). The order is: your certificate, then the CA that signed it, "
-                "then the one that signed that"
+                f"{CERTIFICATE}: certificate {above} of the file ({title(issuer)}) did not sign "
+                f"the one before it ({title(below)}). The order is: your certificate, then the CA "
+                "that signed it, then the one that signed that"
             ]
         if not may_sign(issuer):
-            return [f"{NAMES[0]}: {title(issuer)} in the chain is not the certificate of a CA"]
-    last, trusted = (
-        chain[-1],
-        {a.fingerprint(a.signature_hash_algorithm or hashes.SHA256()) for a in authorities},
-    )
-    if last.fingerprint(last.signature_hash_algorithm or hashes.SHA256()) in trusted:
+            return [f"{CERTIFICATE}: {title(issuer)} in the chain is not the certificate of a CA"]
+    last = chain[-1]
+    if last in authorities:
         return []
     above_it = [authority for authority in authorities if signed_by(last, authority)]
     if not above_it:
         return [
-            f"{NAMES[2]}: no CA in the file signed {title(last)}, the last certificate in "
-            f"{NAMES[0]}; its issuer is "
-            f"'{last.issuer.rfc4514_string()}'. Add the missing certificates to the chain, or name "
-            "that CA"
+            f"{CA}: no CA in the file signed {title(last)}, the last certificate in {CERTIFICATE}; "
+            f"its issuer is '{last.issuer.rfc4514_string()}'. Add the missing certificates to the "
+            "chain, or name that CA"
         ]
-    if not any(may_sign(authority) for authority in above_it):
-        return [f"{NAMES[2]}: {title(above_it[0])} is not the certificate of a CA"]
+    if not any(map(may_sign, above_it)):
+        return [f"{CA}: {title(above_it[0])} is not the certificate of a CA"]
     return []
 
 
-def time_problems(
-    chain: Iterable[x509.Certificate], now: dt.datetime
-) -> tuple[list[str], list[str]]:
-    """Return what is expired or not valid yet, and what soon will be."""
-    problems, warnings = [], []
-    for certificate in chain:
-        end = certificate.not_valid_after_utc
-        if end <= now:
-            problems.append(f"{title(certificate)} expired on {end:%Y-%m-%d}; bring a new one")
-        elif certificate.not_valid_before_utc > now:
-            problems.append(
-                f"{title(certificate)} is not valid before "
-                f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; "
-                "look at the controller's clock"
-            )
-        elif (end - now).days < SOON_DAYS:
-            warnings.append(
-                f"{title(certificate)} expires on {end:%Y-%m-%d}, in {(end - now).days} days"
-            )
-    return problems, warnings
+def time_problem(certificate: x509.Certificate, now: dt.datetime) -> str:
+    """Return why a certificate is not valid now; empty if it is."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end <= now:
+        return f"{title(certificate)} expired on {end:%Y-%m-%d}; bring a new one"
+    if begin > now:
+        when = f"{begin:%Y-%m-%d %H:%M} UTC"
+        return f"{title(certificate)} is not valid before {when}; look at the controller's clock"
+    return ""
 
 
-def name_problems(leaf: x509.Certificate, hostnames: Iterable[str]) -> list[str]:
+def time_warnings(certificates: list[x509.Certificate], now: dt.datetime) -> list[str]:
+    """Return which certificates are valid and will soon expire."""
+    return [
+        f"{title(c)} expires on {c.not_valid_after_utc:%Y-%m-%d}, in {left} days"
+        for c in certificates
+        if not time_problem(c, now) and (left := (c.not_valid_after_utc - now).days) < SOON_DAYS
+    ]
+
+
+def name_problems(leaf: x509.Certificate, hostnames: list[str]) -> list[str]:
     """Return which of the stack's names the certificate does not cover."""
     alternatives = extension(leaf, x509.SubjectAlternativeName)
     names = alternatives.get_values_for_type(x509.DNSName) if alternatives else []
-    missing = [name for name in hostnames if not any(covers(pattern, name) for pattern in names)]
+    missing = filter_loader.get("not_covered").j2_function(hostnames, names)
     if not missing:
         return []
-    sentence = (
-        f"{NAMES[0]}: the certificate does not cover {', '.join(missing)} of stack_hostnames."
-    )
+    lacks = ", ".join(missing)
+    sentence = f"{CERTIFICATE}: the certificate does not cover {lacks} of stack_hostnames."
     if not names:
         return [f"{sentence} It names no host: bring one with subject alternative names"]
     return [
@@ -312,27 +262,18 @@ def name_problems(leaf: x509.Certificate, hostnames: Iterable[str]) -> list[str]
 
 
 def look(
-    paths: list[str], passphrase: str, hostnames: list[str], now: dt.datetime
+    paths: list[str], passphrase: str, hostnames: list[str], now: dt.datetime | None = None
 ) -> dict[str, Any]:
-    """Return the normalised files with everything that is wrong with them.
+    """Return the normalised files with everything that is wrong with them; see RETURN.
 
-    Args:
-        paths: of certificate, key and CA; all empty where the user brings none.
-        passphrase: of an encrypted key.
-        hostnames: names that clients use.
-        now: the time to hold the certificates against.
+    `paths` are of certificate, key and CA, all empty where the user brings none.
     """
-    result: dict[str, Any] = {
-        "certificate": "",
-        "key": "",
-        "ca": "",
-        "id": "",
-        "problems": [],
-        "warnings": [],
-    }
+    now = now or dt.datetime.now(dt.UTC)
+    problems: list[str] = []
+    result: dict[str, Any] = {"problems": problems, "warnings": []}
+    result |= dict.fromkeys(("certificate", "key", "ca", "id"), "")
     if not any(paths):
         return result
-    problems: list[str] = result["problems"]
     if not all(paths):
         empty = ", ".join(name for name, path in zip(NAMES, paths, strict=True) if not path)
         problems.append(
@@ -340,32 +281,27 @@ def look(
             "or all be empty"
         )
         return result
-    read_files: dict[str, Any] = {}
-    for variable, path, parse in (
-        (NAMES[0], paths[0], lambda text: certificates(NAMES[0], text)),
-        (NAMES[1], paths[1], lambda text: private_key(text, passphrase)),
-        (NAMES[2], paths[2], lambda text: certificates(NAMES[2], text)),
-    ):
+    found: list[Any] = []
+    for variable, path in zip(NAMES, paths, strict=True):
         try:
-            read_files[variable] = parse(read(variable, path))
+            text = read(variable, path)
+            of_key = variable == KEY
+            found.append(private_key(text, passphrase) if of_key else certificates(variable, text))
         except Problem as problem:
             problems.append(str(problem))
     if problems:
         return result
-    chain, key, authorities = (read_files[name] for name in NAMES)
-    problems += leaf_problems(chain[0], key)
+    chain, key, authorities = found
+    problems += key_problems(chain[0], key) + usage_problems(chain[0])
     problems += chain_problems(chain, authorities)
-    of_time, result["warnings"] = time_problems({c: None for c in chain + authorities}, now)
+    every = list(dict.fromkeys(chain + authorities))
     # A bundle may hold a CA that has ended, beside the one that counts.
-    ended = [
-        sentence
-        for sentence in of_time
-        if len(authorities) == 1 or not any(title(a) in sentence for a in authorities)
-    ]
-    problems += [f"{NAMES[0]}: {sentence}" for sentence in ended]
+    spare = {authority.subject for authority in authorities} if len(authorities) > 1 else set()
+    ended = (time_problem(one, now) for one in every if one.subject not in spare)
+    problems += [f"{CERTIFICATE}: {sentence}" for sentence in ended if sentence]
     problems += name_problems(chain[0], hostnames)
-    result["certificate"] = "".join(map(pem, chain))
-    result["ca"] = "".join(map(pem, authorities))
+    result["warnings"] = time_warnings(every, now)
+    result["certificate"], result["ca"] = pem(chain), pem(authorities)
     result["key"] = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
@@ -374,23 +310,11 @@ def look(
     return result
 
 
-def utc_now() -> dt.datetime:
-    """Return the time of the controller."""
-    return dt.datetime.now(dt.UTC)
-
-
 class LookupModule(LookupBase):
     """`lookup('own_certificate', certificate, key, ca, passphrase=…, hostnames=…)`."""
 
     def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
         """Return one dictionary; see RETURN."""
         self.set_options(var_options=variables, direct=kwargs)
-        paths = [str(term or "") for term in terms]
-        return [
-            look(
-                paths,
-                str(self.get_option("passphrase") or ""),
-                list(self.get_option("hostnames")),
-                utc_now(),
-            )
-        ]
+        passphrase, hostnames = self.get_option("passphrase"), self.get_option("hostnames")
+        return [look([str(t or "") for t in terms], str(passphrase or ""), list(hostnames))]

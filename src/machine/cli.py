@@ -1,6 +1,7 @@
 """Commands of the stack: for people, and for the runs of Ansible."""
 
 import argparse
+import dataclasses
 import os
 import re
 import shutil
@@ -9,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import backup, containers, engine, lock, logs, releases, status, watch
-from .settings import Settings
+from .certificate import Certificate
+from .settings import CertificateSettings, Settings, read
 
 Given = argparse.Namespace
 Action = Callable[[Settings, Given], int | None]
@@ -45,10 +47,30 @@ def show_logs(settings: Settings, given: Given) -> None:
         logs.show(settings, given.lines, given.follow)
 
 
+def keep_certificate(settings: Settings, given: Given) -> None:
+    try:
+        wanted = CertificateSettings(**read(given.values or str(settings.certificate)))
+        if given.renew_days is not None:
+            wanted = dataclasses.replace(wanted, renew_days=given.renew_days)
+        # Files for root alone, whatever the user's own umask.
+        os.umask(0o077)
+        for line in given.asked(Certificate(wanted)):
+            print(line)
+    except PermissionError as error:
+        sys.exit(f"{error.filename} is for root: use sudo")
+
+
 def start_watch(settings: Settings, given: Given) -> None:
     watch.run(settings, [Path(sys.argv[0]), Path(given.settings), settings.watch])
 
 
+# Options of `certificate`; without one it keeps the certificate in order.
+OF_CERTIFICATE = {
+    "check": ("only report what it would do", Certificate.check),
+    "rotate": ("sign a certificate for a new key now", Certificate.rotate),
+    "verify": ("report what is wrong with what clients get", Certificate.verify),
+    "check-ca": ("report why the stack's own CA cannot sign", Certificate.check_ca),
+}
 FOR_PEOPLE: Commands = {
     "status": (
         "containers, certificate; exit code 0 when all is healthy",
@@ -63,6 +85,10 @@ FOR_PEOPLE: Commands = {
     "stop": (
         "the other way round; everything is kept (root)",
         lambda settings, _: containers.stop(settings),
+    ),
+    "certificate": (
+        "keep the gateway on a certificate that works; renews one that ends soon (root)",
+        keep_certificate,
     ),
     "maintenance": (
         "503 to every client, or predictions again (root)",
@@ -149,6 +175,15 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     of["logs"].add_argument("--request", type=request_id, metavar="ID", help="an X-Request-ID")
     for name in ("logs", "history"):
         of[name].add_argument("lines", type=number, nargs="?", default=20, metavar="LINES")
+    asked = of["certificate"].add_mutually_exclusive_group()
+    for name, (text, method) in OF_CERTIFICATE.items():
+        asked.add_argument(f"--{name}", dest="asked", action="store_const", const=method, help=text)
+    of["certificate"].set_defaults(asked=Certificate.keep)
+    of["certificate"].add_argument(
+        "--renew-days", type=number, metavar="DAYS", help="renew when fewer than these remain"
+    )
+    # Of Ansible's runs, before the settings are on the machine.
+    of["certificate"].add_argument("--values", help=argparse.SUPPRESS)
     of["maintenance"].add_argument("switch", choices=("on", "off"))
     for name in ("what", "who", "commit"):
         of["lock"].add_argument(name)
@@ -180,4 +215,7 @@ def main(default_settings: str) -> int:
         sys.exit(f"{error}: `make start-project` writes the settings.")
     engine.use_local()
     action: Action = given.action
-    return action(settings, given) or 0
+    try:
+        return action(settings, given) or 0
+    except engine.Fault as fault:
+        sys.exit(str(fault))

@@ -10,9 +10,10 @@ from .engine import Record
 from .settings import Settings
 
 # Ends of the names of containers that exist for the time of a run only: the replica that a rollout
-# has replaced, the one that tries a new image, and what serves while the gateway is replaced.
-BEFORE = "-before"
-TEMPORARY = (BEFORE, "-candidate", "-stand-in")
+# has replaced, those that try a new image or certificate, and what serves while the gateway is
+# replaced.
+BEFORE, CERTIFICATE_TEST = "-before", "-certificate-test"
+TEMPORARY = (BEFORE, "-candidate", "-stand-in", CERTIFICATE_TEST)
 # Seconds that a group of containers may take until each is healthy.
 START_SECONDS = 180
 # Seconds that one health check may take, unless the container's own timeout is longer.

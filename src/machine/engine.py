@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import urllib.parse
 from typing import Any
 
@@ -24,21 +23,43 @@ def use_local() -> None:
     os.environ["DOCKER_HOST"] = f"unix://{SOCKET}"
 
 
-def run(*command: str) -> str:
-    """Return a command's output; exit with its own message if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+class Fault(Exception):
+    """What went wrong, in words for the person who has to fix it."""
+
+
+def run(*command: str, stdin: str | None = None, timeout: float | None = None) -> str:
+    """Return what a command prints.
+
+    Raises:
+        Fault: it fails, with the last of its own messages, or takes longer than `timeout` seconds.
+    """
+    title = " ".join(command[:3])
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Fault(f"{command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise Fault(f"{title} did not end within {timeout:g} s") from None
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise Fault(f"{title}: {' '.join(done.stderr.strip().splitlines()[-3:])}")
     return done.stdout.strip()
 
 
 def succeeds(*command: str, timeout: float | None = None) -> bool:
     """Run a command that may fail, or take longer than `timeout` seconds."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
+        run(*command, timeout=timeout)
+    except Fault:
         return False
-    return done.returncode == 0
+    return True
 
 
 def inspect(names: list[str]) -> list[Record]:

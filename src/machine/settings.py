@@ -6,6 +6,18 @@ from pathlib import Path
 from typing import Any
 
 
+def read(source: str) -> dict[str, Any]:
+    """Return the settings of a JSON file, or of the JSON object itself; paths are Path.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no JSON.
+    """
+    text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return {k: Path(v) if k.endswith(("_dir", "_path")) else v for k, v in found.items()}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Names and folders of one stack."""
@@ -22,17 +34,8 @@ class Settings:
 
     @classmethod
     def load(cls, source: str) -> "Settings":
-        """Read the settings from a JSON file, or from the JSON object itself.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: it holds no JSON.
-            TypeError: it names something else than the fields of this class.
-        """
-        text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
-        found: dict[str, Any] = json.loads(text)
-        folders = {name: Path(value) for name, value in found.items() if name.endswith("_dir")}
-        return cls(**{**found, **folders})
+        """Read the settings as `read` does; TypeError if it names something else than these."""
+        return cls(**read(source))
 
     @property
     def command(self) -> Path:
@@ -62,9 +65,36 @@ class Settings:
         return self.stack_dir / "watch.json"
 
     @property
+    def certificate(self) -> Path:
+        """Return the file of the certificate's own settings."""
+        return self.stack_dir / "certificate.json"
+
+    @property
     def access_log(self) -> Path:
         return self.log_dir / "access.log"
 
     @property
     def metrics(self) -> Path:
         return self.metrics_dir / "stack.prom"
+
+
+@dataclass(frozen=True)
+class CertificateSettings:
+    """Names and lifetime of the gateway's certificate, and where its files are."""
+
+    stack: str
+    # The CA for clients, the folder that the gateway mounts, and the one that root alone reads.
+    ca_path: Path
+    tls_dir: Path
+    secrets_dir: Path
+    # Group of the gateway's process.
+    group: int
+    hostnames: list[str]
+    addresses: list[str]
+    valid_days: int
+    ca_valid_days: int
+    renew_days: int
+    # Id of the pair that the user brought; empty where the stack's CA signs.
+    own: str
+    gateway_container: str
+    gateway_address: str

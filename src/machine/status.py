@@ -1,15 +1,15 @@
 """State of the stack, maintenance and credentials, for people and for scripts."""
 
-import datetime as dt
 import json
 import os
 import shlex
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
-from . import containers
-from .settings import Settings
+from . import containers, openssl
+from .certificate import Certificate
+from .engine import Fault
+from .settings import CertificateSettings, Settings, read
 from .text import table
 
 
@@ -47,22 +47,23 @@ def look(settings: Settings) -> Status:
 
 def certificate_days_left(settings: Settings) -> int | None:
     """Return whole days until the gateway's certificate ends, or None where none can be read."""
-    path = str(settings.stack_dir / "tls" / "server.crt")
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    try:
+        folder = CertificateSettings(**read(str(settings.certificate))).tls_dir
+        return openssl.read(folder / "server.crt").remaining.days
+    except (OSError, Fault):
         return None
-    end = dt.datetime.strptime(done.stdout.strip().partition("=")[2], "%b %d %H:%M:%S %Y %Z")
-    return (end.replace(tzinfo=dt.timezone.utc) - dt.datetime.now(dt.timezone.utc)).days
 
 
 def certificate_fault(settings: Settings) -> str:
     """Return what is wrong with the certificate that clients get; empty unless root asks."""
-    command = f"{settings.command}-certificate"
-    if os.geteuid() != 0 or not os.access(command, os.X_OK):
+    if os.geteuid() != 0 or not settings.certificate.exists():
         return ""
-    done = subprocess.run([command, "--verify"], capture_output=True, text=True, check=False)
-    return done.stderr.strip()
+    wanted = CertificateSettings(**read(str(settings.certificate)))
+    try:
+        Certificate(wanted).verify()
+    except Fault as fault:
+        return str(fault)
+    return ""
 
 
 def environment(settings: Settings) -> str:

@@ -174,7 +174,7 @@ def test_the_live_pair_lies_alone_in_a_folder_named_by_its_content(host: Host) -
 
 
 def test_clients_of_the_gateway_get_what_the_files_hold(host: Host) -> None:
-    done = host.run("%s-certificate --verify", STACK)
+    done = host.run("%s certificate --verify", STACK)
     assert (done.rc, done.stderr) == (0, "")
 
 

@@ -50,7 +50,7 @@ def test_containers_outlive_a_restart_of_the_engine(host: Host) -> None:
 
 
 def test_the_certificate_is_in_order_and_served(host: Host) -> None:
-    assert host.check_output("%s-certificate --check", STACK) == ""
+    assert host.check_output("%s certificate --check", STACK) == ""
 
 
 def test_a_watch_restarts_what_hangs(host: Host) -> None:

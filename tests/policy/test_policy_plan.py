@@ -22,6 +22,7 @@ STANDS_FOR_IT = {
     "stack/prune: Let go of old releases, and of images that nothing needs any more": "it tidies",
     "docker/build: Bring its context to the machine": "Build the image",
     "api/main: Try what is new": "Roll it out: the same containers",
+    "certs/certificate: Keep the gateway on a certificate that works": "Sign or install one",
     "api/main: Start all at once where none runs yet": "Roll it out: the same containers",
     "api/replica: Set the one before aside": "Run the replica's container",
     "api/roll: Record the release": "Run the replica's container",

@@ -219,7 +219,7 @@ def test_the_timer_looks_every_day_and_catches_up() -> None:
     assert "OnCalendar=daily\n" in timer
     assert "Persistent=true\n" in timer
     service = render.render("host", "certificate.service.j2")
-    assert "ExecStart=/usr/local/bin/emotions-certificate\n" in service
+    assert "ExecStart=/usr/local/bin/emotions certificate\n" in service
 
 
 def test_those_who_may_look_may_do_nothing_else() -> None:

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 import certificates
+from machine import certificate as program
+from machine import cli, gateway, openssl
+from machine.certificate import Certificate
+from machine.engine import Fault
+from machine.settings import CertificateSettings
 from plugins.lookup import own_certificate
-from roles.certs.files import certificate as program
-from roles.certs.files.certificate import Certificate, Fault, Settings
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None,
@@ -60,10 +63,10 @@ class Server:
         self.listener.close()
 
 
-class FakeGateway(program.Gateway):
+class FakeGateway(gateway.Gateway):
     """In place of the engine: a thread that serves `current`, and reloads when it is told to."""
 
-    def __init__(self, settings: Settings, port: int) -> None:
+    def __init__(self, settings: CertificateSettings, port: int) -> None:
         super().__init__(settings)
         self.server: Server | None = None
         self.port = port
@@ -77,7 +80,7 @@ class FakeGateway(program.Gateway):
 
     def start(self) -> None:
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
-        self.server = Server(Path(self.settings.tls_dir) / "current", listener)
+        self.server = Server(self.settings.tls_dir / "current", listener)
         self.states = "running"
 
     def stop(self) -> None:
@@ -102,9 +105,9 @@ class FakeGateway(program.Gateway):
 
     def try_out(self, folder: Path, ca: Path) -> None:
         with tempfile.TemporaryDirectory() as place:
-            path = f"{place}/socket"
+            path = Path(place) / "socket"
             listener = socket.socket(socket.AF_UNIX)
-            listener.bind(path)
+            listener.bind(str(path))
             listener.listen()
             try:
                 server = Server(folder, listener)
@@ -124,11 +127,11 @@ class Stack:
         self.folder = folder
         for name in ("tls", "secrets"):
             (folder / name).mkdir()
-        self.settings = Settings(
+        self.settings = CertificateSettings(
             stack="app",
-            ca_path=str(folder / "ca.crt"),
-            tls_dir=str(folder / "tls"),
-            secrets_dir=str(folder / "secrets"),
+            ca_path=folder / "ca.crt",
+            tls_dir=folder / "tls",
+            secrets_dir=folder / "secrets",
             group=os.getgid(),
             hostnames=["localhost"],
             addresses=["127.0.0.1", "::1"],
@@ -142,7 +145,7 @@ class Stack:
         self.gateway = FakeGateway(self.settings, port)
 
     def command(self, renew_days: int = 30) -> Certificate:
-        made = Certificate(self.settings, renew_days)
+        made = Certificate(dataclasses.replace(self.settings, renew_days=renew_days))
         self.gateway.settings = self.settings
         made.gateway = self.gateway
         return made
@@ -156,7 +159,7 @@ class Stack:
     def bring(self, texts: tuple[str, str, str]) -> None:
         """Do what the role does with a certificate that the preflight let through."""
         paths = certificates.write(self.folder, "brought", texts)
-        found = own_certificate.look([str(p) for p in paths], "", [], own_certificate.utc_now())
+        found = own_certificate.look([str(p) for p in paths], "", [])
         self.bring_unchecked(found["certificate"], found["key"], found["ca"])
 
     def bring_unchecked(self, certificate: str, key: str, ca: str) -> None:
@@ -177,13 +180,13 @@ class Stack:
         return self.gateway.served()
 
     def on_disk(self) -> list[bytes]:
-        return program.chain(self.read("tls/server.crt").decode())
+        return openssl.chain(self.read("tls/server.crt").decode())
 
     def in_order(self) -> None:
         """Nothing is to be done, nothing is wrong, and clients get what the files hold."""
         assert self.keep() == []
         assert self.command().check() == []
-        assert self.command().verify() == []
+        assert self.command().problems() == []
         if self.gateway.server:
             assert self.served() == self.on_disk()
 
@@ -192,21 +195,11 @@ class Stack:
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    monkeypatch.setattr(program, "GATEWAY_PORT", port)
-    monkeypatch.setattr(program, "TAKEN_SECONDS", 1)
-    monkeypatch.setattr(program, "HANDSHAKE_SECONDS", 2)
+    monkeypatch.setattr(gateway, "PORT", port)
+    monkeypatch.setattr(gateway, "TAKEN_SECONDS", 1)
+    monkeypatch.setattr(gateway, "HANDSHAKE_SECONDS", 2)
     # Files need not be root's.
     monkeypatch.setattr(os, "chown", lambda *_: None)
-    monkeypatch.setattr(os, "fchown", lambda *_: None)
-    run = program.run
-
-    def with_restart(*command: str, stdin: str | None = None) -> str:
-        if command[:2] == ("docker", "restart"):
-            new.gateway.restart()
-            return ""
-        return run(*command, stdin=stdin)
-
-    monkeypatch.setattr(program, "run", with_restart)
     new = Stack(tmp_path, port)
     yield new
     new.gateway.stop()
@@ -301,7 +294,7 @@ def test_a_damaged_or_missing_file_is_made_good(
     path.unlink()
     if damage is not None:
         path.write_text(damage)
-    assert running.command().verify() != []
+    assert running.command().problems() != []
     assert running.keep()[0].startswith("signed: key and certificate are not a pair")
     running.in_order()
 
@@ -462,7 +455,7 @@ def test_the_wrong_key_of_the_same_certificate_is_found(
     running.bring(made["good"])
     running.keep()
     (running.folder / "tls/server.key").resolve().write_text(certificates.sign("x").key_pem())
-    (wrong,) = running.command().verify()
+    (wrong,) = running.command().problems()
     assert "are no pair" in wrong
     running.keep()
     running.in_order()
@@ -495,7 +488,7 @@ def test_a_gateway_that_missed_its_reload_is_reloaded(running: Stack) -> None:
     folder = stack.sign(new_key=True)
     program.link(stack.current, folder.name)
     assert running.command().check() == ["would reload: the gateway serves another certificate"]
-    (wrong,) = running.command().verify()
+    (wrong,) = running.command().problems()
     assert "serves another certificate" in wrong
     assert running.keep() == ["reloaded: the gateway serves the certificate"]
     running.in_order()
@@ -522,19 +515,29 @@ def test_a_gateway_that_stands_still_is_left_alone(running: Stack) -> None:
 
 
 def test_an_unknown_option_is_refused_and_nothing_is_signed(
-    stack: Stack, capsys: pytest.CaptureFixture[str]
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = stack.folder / "settings.json"
-    path.write_text(json.dumps(dataclasses.asdict(stack.settings)))
-    with pytest.raises(SystemExit, match="2"):
-        program.main(["--settings", str(path), "--rotat"])
-    assert "--rotat" in capsys.readouterr().err
+    path = stack.folder / "certificate.json"
+    path.write_text(json.dumps(dataclasses.asdict(stack.settings), default=str))
+    settings = {"stack": "app", "stack_dir": str(stack.folder), "log_dir": "", "metrics_dir": ""}
+
+    def call(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", ["app", "certificate", *words])
+        try:
+            code: object = cli.main(json.dumps(settings))
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    code, _, usage = call("--rotat")
+    assert (code, "--rotat" in usage) == (2, True)
     assert list((stack.folder / "tls").iterdir()) == []
-    assert program.main(["--settings", str(path), "--check-ca"]) == 0
-    assert program.main(["--settings", str(path), "--verify"]) == 1
-    assert "There is no certificate" in capsys.readouterr().err
-    assert program.main(["--settings", str(path)]) == 0
-    assert "signed: " in capsys.readouterr().out
+    assert call("--check-ca") == (0, "", "")
+    assert "There is no certificate" in str(call("--verify")[0])
+    assert call("--check")[1] == "would sign: key and certificate are not a pair\n"
+    code, output, _ = call()
+    assert (code, "signed: " in output) == (0, True)
+    assert call("--check", "--renew-days", "400")[1].startswith("would sign: fewer than 400")
     (stack.folder / "secrets/ca.key").unlink()
-    assert program.main(["--settings", str(path), "--check-ca"]) == 1
-    assert "is missing" in capsys.readouterr().err
+    for words in ("--check-ca", "--check", ""):
+        assert "is missing" in str(call(*words.split())[0])

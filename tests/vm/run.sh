@@ -391,7 +391,7 @@ renews_by_the_timer() {
 
 # What is of the year to come: a certificate, and figures that Prometheus refuses those of today for.
 back_in_time() {
-  guest 'sudo RENEW_DAYS=400 emotions-certificate' && predicts || return 1
+  guest 'sudo emotions certificate --renew-days 400' && predicts || return 1
   controller verify && echo 'Prometheus is said to take figures.' && return 1
   controller forget-future && controller verify
 }
