@@ -198,7 +198,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
 
 
 def become_root() -> None:
-    """Go on as root where the engine refuses this user; sudoers decides which commands are allowed."""
+    """Go on as root where the engine refuses this user; sudoers decides which commands may."""
     sudo = shutil.which("sudo")
     if os.geteuid() != 0 and not os.access(engine.SOCKET, os.W_OK) and sudo:
         os.execv(sudo, [sudo, os.path.abspath(sys.argv[0]), *sys.argv[1:]])  # noqa: S606
