@@ -68,7 +68,7 @@ with_json() { STACK_PLAN_JSON="$WORK/plan.json" "$@" >"$WORK/plan" 2>"$WORK/log"
 # FOLDER: another checkout, to change something in.
 another_checkout() {
   mkdir "$1"
-  cp -r ansible.cfg inventory playbooks plugins roles src model tools "$1/"
+  cp -r VERSION CHANGELOG.md ansible.cfg inventory playbooks plugins roles src model tools "$1/"
   ln -s "$PWD/.venv" "$1/.venv"
 }
 holding_a_model() { docker image ls --quiet --filter dangling=true --filter label=stack.build.model; }

@@ -1,5 +1,8 @@
 """Serves a classifier in ONNX by onnxruntime: an example of the protocol `api.model.Predictor`."""
 
+# onnxruntime ships no types.
+# mypy: disable-error-code="import-untyped"
+
 from pathlib import Path
 
 import numpy as np

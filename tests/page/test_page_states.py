@@ -92,22 +92,22 @@ def test_a_pointer_on_a_plot_reads_its_values(gateway: FakeGateway, visit: Visit
     expect(plot.locator("figcaption")).to_contain_text(re.compile(r"\d\d:\d\d"))
 
 
-def test_minutes_without_a_figure_are_told_and_not_bridged(
+def test_minutes_without_data_are_shown_as_a_gap(
     gateway: FakeGateway, visit: Visit
 ) -> None:
     gateway.answers[SERIES] = canned.matrix(canned.series(("v1",), gap=range(40, 61)))
     page = visit(gateway.url).page
-    expect(page.locator("#plot-rate .summary")).to_contain_text("no figure since")
+    expect(page.locator("#plot-rate .summary")).to_contain_text("no data since")
     expect(page.locator("#plot-rate .legend")).to_have_text(f"v1{NONE}")
 
 
-def test_figures_that_are_no_numbers_are_no_figures(gateway: FakeGateway, visit: Visit) -> None:
+def test_values_that_are_no_numbers_are_left_out(gateway: FakeGateway, visit: Visit) -> None:
     found = canned.series(("v1",))
     for one in found:
         one["values"] = [[t, "NaN"] for t, _ in one["values"]]
     gateway.answers[SERIES] = canned.matrix(found)
     page = visit(gateway.url).page
-    expect(page.locator("#plot-p95 .summary")).to_contain_text("No figure in the last hour")
+    expect(page.locator("#plot-p95 .summary")).to_contain_text("No data in the last hour")
     expect(page.locator("#plot-p95")).not_to_contain_text("NaN")
 
 
@@ -116,7 +116,7 @@ def test_without_the_plot_library_the_words_stay(gateway: FakeGateway, visit: Vi
     watched = visit(gateway.url)
     page = watched.page
     title(page).to_have_text(WELL)
-    expect(page.locator("#plot-rate")).to_contain_text("The plot library did not come")
+    expect(page.locator("#plot-rate")).to_contain_text("The plot library did not load")
     expect(page.locator("#plot-rate .summary")).to_contain_text("v1: between")
     # The browser's own line of the file that is no script.
     assert all("dygraph.min.js" in line for line in watched.console)
@@ -167,7 +167,7 @@ def test_what_wants_a_look_is_told(
     title(page).not_to_have_text(WELL)
 
 
-def test_a_stack_without_figures_is_not_well(gateway: FakeGateway, visit: Visit) -> None:
+def test_a_stack_without_metrics_is_not_healthy(gateway: FakeGateway, visit: Visit) -> None:
     gateway.answers[NOW] = canned.vector([])
     gateway.answers[SERIES] = canned.matrix([])
     page = visit(gateway.url).page
@@ -245,7 +245,7 @@ def test_prometheus_down_from_the_start_is_told(gateway: FakeGateway, visit: Vis
     [
         (canned.DOWN, "Prometheus does not answer"),
         (canned.refusal(503, "maintenance", "Later.", "60"), "the gateway is in maintenance"),
-        (canned.refusal(401, "unauthorized"), "the gateway wants the password again"),
+        (canned.refusal(401, "unauthorized"), "the gateway asks for the password again"),
         (
             canned.refusal(429, "rate_limited", "Slower.", "1"),
             "too many requests from your address",
@@ -271,7 +271,7 @@ def test_what_was_known_stays_with_its_age(
     page.clock.fast_forward(2 * MINUTE_MS)
     title(page).to_have_text(UNSURE)
     why(page).to_contain_text(re.compile(words, re.IGNORECASE))
-    why(page).to_contain_text("What is below is the last that was known.")
+    why(page).to_contain_text("The last known values are below.")
     expect(page.locator(".age:visible")).to_have_count(5)
     expect(page.locator(".age").first).to_have_text(re.compile(r"2 min old"))
     expect(page.locator("#updated")).to_have_text("Updated 2 min ago")
@@ -294,7 +294,7 @@ def test_one_feed_that_fails_takes_no_other_along(gateway: FakeGateway, visit: V
     expect(page.locator("#plot-rate .summary")).to_contain_text("v1: between")
 
 
-def test_figures_out_of_a_cache_are_as_old_as_they_are(gateway: FakeGateway, visit: Visit) -> None:
+def test_cached_metrics_are_as_old_as_they_are(gateway: FakeGateway, visit: Visit) -> None:
     gateway.answers[NOW] = canned.vector(canned.samples(), late=300)
     page = visit(gateway.url).page
     title(page).to_have_text(UNSURE)

@@ -100,7 +100,7 @@ def test_the_report_says_what_comes_next(
 ) -> None:
     fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, LABELS)
     path, table = save(tmp_path, fitted), samples(tmp_path, texts=TEXTS[:6])
-    assert run(path, table, tmp_path / "out", "--memory", "64m", "--name", "weather") == 0
+    assert run(path, table, tmp_path / "out", "--memory", "32m", "--name", "weather") == 0
     lines = capsys.readouterr().out.splitlines()
     found = [line.split(maxsplit=1) for line in lines]
     words = [name for name, _ in found]
@@ -110,7 +110,7 @@ def test_the_report_says_what_comes_next(
     assert by_name["model"].startswith("weather ")
     assert by_name["model"].endswith(", 2 classes: 3, 7")
     assert by_name["predictor"] == "compiled"
-    assert by_name["memory"].endswith(" MB of each replica's 64 MB (api_memory=64m)")
+    assert by_name["memory"].endswith(" MB of each replica's 32 MB (api_memory=32m)")
     assert by_name["next"] == "make deploy"
     assert any("6 samples are too few to watch for drift" in line for line in lines)
     assert any("a replica needs more memory: set api_memory to " in line for line in lines)
