@@ -359,8 +359,13 @@ def test_a_ca_that_has_expired_is_refused(running: Stack) -> None:
     old = certificates.sign("app private CA", authority=True, days=(-20, -10))
     (running.folder / "secrets/ca.key").write_text(old.key_pem())
     (running.folder / "secrets/ca.crt").write_text(old.pem)
-    with pytest.raises(Fault, match="has expired"):
+    with pytest.raises(Fault, match=r"has expired\. Remove it: .* for the same key"):
         running.keep()
+    for name in ("secrets/ca.crt", "ca.crt"):
+        (running.folder / name).unlink()
+    running.keep()
+    running.in_order()
+    assert running.read("secrets/ca.key").decode() == old.key_pem()
 
 
 # ---- what the user brings -----------------------------------------------------------------------
