@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import certificates
-from machine import certificate as program
-from machine import cli, gateway, openssl
-from machine.certificate import Certificate
+from machine import gateway, openssl
+from machine.certificate import Certificate, link, pair_id
 from machine.engine import Fault
 from machine.settings import CertificateSettings
 from plugins.lookup import own_certificate
+from unit.fake_machine import Machine
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None,
@@ -167,7 +167,7 @@ class Stack:
         own.mkdir(exist_ok=True)
         for name, text in (("certificate", certificate), ("key", key), ("ca", ca)):
             (own / f"{name}.pem").write_text(text)
-        pair = program.pair_id(certificate.encode(), key.encode())
+        pair = pair_id(certificate.encode(), key.encode())
         self.say(own=pair, hostnames=[certificates.NAME])
 
     def bring_none(self) -> None:
@@ -359,8 +359,13 @@ def test_a_ca_that_has_expired_is_refused(running: Stack) -> None:
     old = certificates.sign("app private CA", authority=True, days=(-20, -10))
     (running.folder / "secrets/ca.key").write_text(old.key_pem())
     (running.folder / "secrets/ca.crt").write_text(old.pem)
-    with pytest.raises(Fault, match="has expired"):
+    with pytest.raises(Fault, match=r"has expired\. Remove it: .* for the same key"):
         running.keep()
+    for name in ("secrets/ca.crt", "ca.crt"):
+        (running.folder / name).unlink()
+    running.keep()
+    running.in_order()
+    assert running.read("secrets/ca.key").decode() == old.key_pem()
 
 
 # ---- what the user brings -----------------------------------------------------------------------
@@ -486,7 +491,7 @@ def test_a_gateway_that_missed_its_reload_is_reloaded(running: Stack) -> None:
     # By another hand.
     stack = running.command()
     folder = stack.sign(new_key=True)
-    program.link(stack.current, folder.name)
+    link(stack.current, folder.name)
     assert running.command().check() == ["would reload: the gateway serves another certificate"]
     (wrong,) = running.command().problems()
     assert "serves another certificate" in wrong
@@ -514,30 +519,22 @@ def test_a_gateway_that_stands_still_is_left_alone(running: Stack) -> None:
 # ---- the command line ---------------------------------------------------------------------------
 
 
-def test_an_unknown_option_is_refused_and_nothing_is_signed(
-    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = stack.folder / "certificate.json"
+def test_an_unknown_option_is_refused_and_nothing_is_signed(stack: Stack, machine: Machine) -> None:
+    path = machine.folder / "etc/certificate.json"
     path.write_text(json.dumps(dataclasses.asdict(stack.settings), default=str))
-    settings = {"stack": "app", "stack_dir": str(stack.folder), "log_dir": "", "metrics_dir": ""}
-
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr("sys.argv", ["app", "certificate", *words])
-        try:
-            code: object = cli.main(json.dumps(settings))
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    code, _, usage = call("--rotat")
+    code, usage = machine("certificate", "--rotat")
     assert (code, "--rotat" in usage) == (2, True)
     assert list((stack.folder / "tls").iterdir()) == []
-    assert call("--check-ca") == (0, "", "")
-    assert "There is no certificate" in str(call("--verify")[0])
-    assert call("--check")[1] == "would sign: key and certificate are not a pair\n"
-    code, output, _ = call()
+    assert machine("certificate", "--check-ca") == (0, "")
+    code, output = machine("certificate", "--verify")
+    assert (code, "There is no certificate" in output) == (1, True)
+    pending = "would sign: key and certificate are not a pair\n"
+    assert machine("certificate", "--check") == (0, pending)
+    code, output = machine("certificate")
     assert (code, "signed: " in output) == (0, True)
-    assert call("--check", "--renew-days", "400")[1].startswith("would sign: fewer than 400")
+    pending = "would sign: fewer than 400 days remain\n"
+    assert machine("certificate", "--check", "--renew-days", "400") == (0, pending)
     (stack.folder / "secrets/ca.key").unlink()
-    for words in ("--check-ca", "--check", ""):
-        assert "is missing" in str(call(*words.split())[0])
+    for option in ("--check-ca", "--check"):
+        code, output = machine("certificate", option)
+        assert (code, "is missing" in output) == (1, True)
