@@ -92,9 +92,7 @@ def test_a_pointer_on_a_plot_reads_its_values(gateway: FakeGateway, visit: Visit
     expect(plot.locator("figcaption")).to_contain_text(re.compile(r"\d\d:\d\d"))
 
 
-def test_minutes_without_data_are_shown_as_a_gap(
-    gateway: FakeGateway, visit: Visit
-) -> None:
+def test_minutes_without_data_are_shown_as_a_gap(gateway: FakeGateway, visit: Visit) -> None:
     gateway.answers[SERIES] = canned.matrix(canned.series(("v1",), gap=range(40, 61)))
     page = visit(gateway.url).page
     expect(page.locator("#plot-rate .summary")).to_contain_text("no data since")

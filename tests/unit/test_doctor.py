@@ -80,9 +80,16 @@ def test_lines_that_are_no_finding_are_passed_on(capsys: pytest.CaptureFixture[s
 
 
 def test_the_page_has_a_part_for_each_machine_and_counts_at_the_end() -> None:
-    found = [item("ok", "a"), item("problem", "b", ("Why.",)), item("warning", "a"), item("note")]
+    found = [
+        item("ok", "a"),
+        item("ok", "a"),
+        item("problem", "b", ("Why.",)),
+        item("warning", "a"),
+        item("note"),
+    ]
     assert page(found, colour=False).splitlines() == [
         "a",
+        "  ok       r          T",
         "  ok       r          T",
         "  warning  r          T",
         "",
@@ -93,7 +100,7 @@ def test_the_page_has_a_part_for_each_machine_and_counts_at_the_end() -> None:
         "vm",
         "  note     r          T",
         "",
-        "1 ok, 1 warning, 1 problem",
+        "2 ok, 1 warning, 1 problem",
     ]
 
 
