@@ -6,6 +6,7 @@ import io
 import operator
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,16 @@ def test_a_name_that_does_more_than_hold_data_is_refused(module: str, name: str)
     assert "scikit-learn" in message
     assert "api_extra_requirements" in message
     assert "api_model_allow" in message
+
+
+def test_a_name_that_is_refused_is_not_even_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "strange.py").write_text("thing = object\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"strange\.thing is not allowed"):
+        unpickle(pickled(Named("strange", "thing")))
+    assert "strange" not in sys.modules
 
 
 def test_the_users_own_name_is_allowed_when_it_is_listed(
