@@ -180,7 +180,8 @@ def test_a_function_that_may_be_a_parameter_is_not_called(in_array: bool, tmp_pa
         ("sklearn.pipeline", "Memory"), ("sklearn.conftest", "fetch_fixture"),
         ("sklearn.externals._arff", "load"), ("sklearn.tests.test_base", "MyEstimator"),
         ("sklearn", "config_context"), ("sklearnx.svm", "SVC"), ("sklearn.nowhere", "X"),
-        ("sklearn.svm", "Nothing"), ("joblib", "Memory"), ("joblib.numpy_pickle", "load"),
+        ("sklearn.feature_selection", "SelectKBest.fit"), ("sklearn.svm", "Nothing"),
+        ("joblib", "Memory"), ("joblib.numpy_pickle", "load"),
         ("pickle", "loads"), ("__main__", "my_tokenizer"), ("mypackage.text", "clean"),
     ],
 )  # fmt: skip
