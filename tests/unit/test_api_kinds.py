@@ -153,3 +153,12 @@ def test_something_else_than_a_model_is_refused(value: Any) -> None:
 def test_something_else_than_a_pickle_is_refused(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"model\.joblib cannot be unpickled"):
         open_pipeline(content)
+
+
+def test_a_probability_that_is_not_finite_is_never_served(compiled: Any) -> None:
+    class Fake:
+        def predict_proba(self, texts: list[str]) -> Any:
+            return np.full((len(texts), 13), np.nan)
+
+    with pytest.raises(ValueError, match="not finite"):
+        GenericPredictor(compiled.manifest, Fake(), None).predict("a text")
