@@ -378,6 +378,19 @@ def test_committed_card_matches_the_committed_model() -> None:
     assert_pair_is_consistent(ROOT / "model")
 
 
+def test_rare_classes_weigh_more_also_where_labels_are_numbers() -> None:
+    """scikit-learn 1.9 looks for the class_weight of the label "1" under the number 1."""
+    texts = ["good sun"] * 30 + ["bad rain"] * 6
+    for common, rare in (("joy", "woe"), ("0", "1")):
+        labels = [common] * 30 + [rare] * 6
+        weights = gen_model.rarity_weights(labels)
+        by_row = gen_model.fit(gen_model.build_pipeline(), texts, labels, weighted=True)
+        plain = gen_model.fit(gen_model.build_pipeline(), texts, labels)
+        assert weights[rare] > weights[common]
+        shares = [model.predict_proba(["rain"])[0, 1] for model in (by_row, plain)]
+        assert shares[0] > shares[1]
+
+
 @pytest.fixture
 def committed() -> Any:
     """The card of the project's own model."""
