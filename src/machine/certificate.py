@@ -165,6 +165,8 @@ class Certificate:
 
     def fault(self) -> str:
         """Return why the stack's CA has to sign a new certificate; empty if it does not."""
+        if not self.current.exists():
+            return "there is none yet"
         if not self.live_id() or not openssl.matches(self.certificate, self.key):
             return "key and certificate are not a pair"
         if not openssl.vouches(self.ca, self.certificate):

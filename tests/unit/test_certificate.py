@@ -527,7 +527,7 @@ def test_an_unknown_option_is_refused_and_nothing_is_signed(stack: Stack, machin
     assert machine("certificate", "--check-ca") == (0, "")
     code, output = machine("certificate", "--verify")
     assert (code, "There is no certificate" in output) == (1, True)
-    assert machine("certificate", "--check")[1].startswith("would sign: key and certificate")
+    assert machine("certificate", "--check")[1].startswith("would sign: there is none yet")
     assert "signed: " in machine("certificate")[1]
     assert machine("certificate", "--check", "--renew-days", "400")[1].startswith("would sign: few")
     (stack.folder / "tls/server.key").resolve().write_text("nothing")
